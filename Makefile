@@ -1,0 +1,41 @@
+# `make up` and `make test` are all a newcomer needs. VENV can point elsewhere.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+.PHONY: up test check protos bench lock docs clean
+
+up: $(VENV)/.run
+	@exec $(PY) -m voicemesh_cli up
+
+test: $(VENV)/.dev
+	$(PY) -m pytest
+
+check: $(VENV)/.dev
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/check
+
+protos: $(VENV)/.dev
+	sh scripts/protos $(PY)
+
+bench: $(VENV)/.dev
+	$(PY) -m bench
+
+lock: $(VENV)/.dev
+	sh scripts/lock $(PY)
+
+docs: $(VENV)/.dev
+	$(PY) scripts/settings_table.py --write
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .voicemesh

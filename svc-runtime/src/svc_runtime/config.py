@@ -1,0 +1,136 @@
+"""Settings: one frozen dataclass a service, read from ``VOICEMESH_*`` variables.
+
+A field is declared with `setting`, which names its variable, its default and what it means. `load` reads them all and
+reports every problem at once. A secret may also stand in a file that ``<VARIABLE>_FILE`` names. `describe` lists the
+settings for the table in docs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+C = TypeVar("C")
+
+_REQUIRED = object()
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; the message lists every problem, one to a line."""
+
+
+class Setting(NamedTuple):
+    """One row of the settings table."""
+
+    variable: str
+    default: str
+    meaning: str
+    secret: bool
+
+
+def setting(variable: str, default: Any = _REQUIRED, *, meaning: str, secret: bool = False) -> Any:
+    """Declare a field of a settings dataclass.
+
+    ``meaning`` is one sentence for the table, with the unit and the reason for the number. Without ``default`` the
+    variable must be set. Supported field types: str, int, float, bool (on/off), and tuple[str, ...] (commas).
+    """
+    metadata = {"variable": variable, "meaning": meaning, "secret": secret, "required": default is _REQUIRED}
+    if default is _REQUIRED:
+        return field(metadata=metadata, kw_only=True)
+    return field(default=default, metadata=metadata, kw_only=True)
+
+
+def load(config: type[C], env: Mapping[str, str]) -> C:
+    """Return ``config`` filled from ``env``.
+
+    Raises ConfigError naming every variable that is missing, empty where it must not be, or of the wrong form.
+    """
+    hints = typing.get_type_hints(config)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for spec in dataclasses.fields(typing.cast(Any, config)):
+        variable = spec.metadata["variable"]
+        try:
+            raw = _raw(variable, env, secret=spec.metadata["secret"])
+            if raw is None:
+                if spec.default is MISSING:
+                    problems.append(f"{variable} is not set: {spec.metadata['meaning']}")
+                continue
+            values[spec.name] = _PARSERS[hints[spec.name]](raw)
+        except ValueError as error:
+            problems.append(f"{variable} {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config(**values)
+
+
+def describe(config: type) -> list[Setting]:
+    """Return the rows of ``config`` for the settings table, in the order of its fields."""
+    rows = []
+    for spec in dataclasses.fields(config):
+        default = "required" if spec.default is MISSING else _show(spec.default)
+        rows.append(Setting(spec.metadata["variable"], default, spec.metadata["meaning"], spec.metadata["secret"]))
+    return rows
+
+
+def _raw(variable: str, env: Mapping[str, str], *, secret: bool) -> str | None:
+    if not secret:
+        return env.get(variable)
+    path = env.get(f"{variable}_FILE")
+    value = env.get(variable)
+    if path is not None and value is not None:
+        raise ValueError(f"and {variable}_FILE are both set; keep one")
+    if path is not None:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"cannot be read from {variable}_FILE={path!r}: {error.strerror}") from error
+    if value is not None and not value.strip():
+        raise ValueError("is empty; a secret needs at least one character")
+    return value
+
+
+def _whole(raw: str) -> int:
+    try:
+        return int(raw)
+    except ValueError:
+        raise ValueError(f"={raw!r} is not a whole number") from None
+
+
+def _number(raw: str) -> float:
+    try:
+        return float(raw)
+    except ValueError:
+        raise ValueError(f"={raw!r} is not a number") from None
+
+
+def _switch(raw: str) -> bool:
+    words = {"on": True, "true": True, "1": True, "yes": True, "off": False, "false": False, "0": False, "no": False}
+    if raw.strip().lower() not in words:
+        raise ValueError(f"={raw!r} is neither on nor off")
+    return words[raw.strip().lower()]
+
+
+def _list(raw: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: _whole,
+    float: _number,
+    bool: _switch,
+    tuple[str, ...]: _list,
+}
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)
