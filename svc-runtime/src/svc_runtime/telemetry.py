@@ -18,6 +18,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from svc_runtime import logs
 from svc_runtime.clock import Clock, SystemClock
 from svc_runtime.metrics import Counters
 
@@ -33,6 +34,12 @@ NO_ATTRIBUTES: Mapping[str, Value] = MappingProxyType({})
 
 DROPPED = "voicemesh.telemetry.dropped"
 EXPORTED = "voicemesh.telemetry.exported"
+
+_SWEEP_S = 1.0
+_IDLE_PROBE_S = 0.010
+_IDLE_LAG_S = 0.003
+_IDLE_PROBES = 20
+_RETRY_S = 5.0
 
 _random = random.Random()
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
@@ -113,6 +120,7 @@ class RecorderLimits:
     max_verdicts: int = 10_000
     max_queued: int = 8_192
     unjudged_s: float = 30.0
+    """As long as a collector that samples by tails waits for a decision."""
     chunk: int = 64
     """Spans in one export. Encoding 64 holds the GIL for about 1.3 ms, in slices; 512 would take 13 ms."""
 
@@ -149,8 +157,9 @@ class Recorder:
         self._verdicts: dict[int, bool] = {}
         self._queue: deque[Record] = deque()
         self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._outage = False
         self.enabled = outlet is not None
 
     def note(
@@ -195,6 +204,76 @@ class Recorder:
         if keep:
             self._enqueue(trace.records)
 
+    def keep_unjudged(self) -> None:
+        """Keep the traces that no verdict has reached in time; whoever should have judged them is gone."""
+        self._keep_noted_before(self._clock.monotonic_s() - self._limits.unjudged_s)
+
+    def start(self) -> None:
+        """Begin to send kept records in the background."""
+        if self._outlet is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._outlet), name="telemetry")
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Send what is kept or not judged yet, for at most ``timeout_s``; the rest is counted as dropped."""
+        if self._outlet is None or not self.enabled:
+            return
+        self._keep_noted_before(self._clock.monotonic_s() + 1.0)
+        self.enabled = False
+        self._stop.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self._task is not None:
+                    await self._task
+                while self._queue and await self._send_chunk(self._outlet):
+                    pass
+        except TimeoutError:
+            pass
+        finally:
+            self._counters.add(DROPPED, len(self._queue), reason="export")
+            self._queue.clear()
+            self._outlet.shutdown()
+
+    async def _run(self, outlet: SpanOutlet) -> None:
+        while not self._stop.is_set():
+            if not self._queue:
+                await _wait(self._wake, _SWEEP_S)
+                self._wake.clear()
+            self.keep_unjudged()
+            while self._queue and not self._stop.is_set():
+                await _until_idle()
+                if not await self._send_chunk(outlet):
+                    await _wait(self._stop, _RETRY_S)
+                    break
+
+    async def _send_chunk(self, outlet: SpanOutlet) -> bool:
+        """Send the oldest kept records. A chunk that is not taken is lost: the receiver may refuse it for good."""
+        chunk = [self._queue.popleft() for _ in range(min(self._limits.chunk, len(self._queue)))]
+        taken = False
+        try:
+            taken = await outlet.send(chunk)
+        finally:
+            if taken:
+                self._counters.add(EXPORTED, len(chunk))
+            else:
+                self._counters.add(DROPPED, len(chunk), reason="export")
+        if taken is self._outage:
+            self._outage = not taken
+            dropped = self._counters.value(DROPPED, reason="export")
+            if taken:
+                logs.get().info("telemetry.export.resumed", spans_dropped=dropped)
+            else:
+                logs.get().warning("telemetry.export.failed", spans_dropped=dropped, retry_s=_RETRY_S)
+        return taken
+
+    def _keep_noted_before(self, deadline_s: float) -> None:
+        late = []
+        for trace_id, trace in self._open.items():
+            if trace.noted_s > deadline_s:
+                break
+            late.append(trace_id)
+        for trace_id in late:
+            self.end_trace(trace_id, keep=True)
+
     def _place(self, record: Record) -> _Trace | None:
         """Return the list for the first record of an unjudged trace; None when a verdict has settled the record."""
         trace_id = record.span.trace_id
@@ -226,3 +305,54 @@ class Recorder:
             self._queue.popleft()
             self._counters.add(DROPPED, reason="queue")
         self._wake.set()
+
+
+def recorder(
+    service_name: str,
+    endpoint: str,
+    *,
+    sink: Sink | None = None,
+    instance_id: str = "",
+    service_version: str = "",
+    private: bool = False,
+    clock: Clock | None = None,
+    limits: RecorderLimits = RecorderLimits(),
+    counters: Counters | None = None,
+) -> Recorder:
+    """Return the recorder of a process.
+
+    ``endpoint`` is the OTLP receiver over gRPC, ``host:port`` or a URL (TLS with https), "" for none. ``sink`` gets the
+    same spans in this process. With neither, nothing is stored and the SDK is not even imported. ``instance_id`` is a
+    random one unless given. ``private`` lets attributes through whose key contains ``.pii.``.
+    """
+    if not endpoint and sink is None:
+        return Recorder(None, clock=clock, limits=limits, counters=counters)
+    from svc_runtime.spans import SpanOutlet
+
+    outlet = SpanOutlet(
+        service_name,
+        endpoint=endpoint,
+        sink=sink,
+        instance_id=instance_id,
+        service_version=service_version,
+        private=private,
+    )
+    return Recorder(outlet, clock=clock, limits=limits, counters=counters)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+async def _until_idle() -> None:
+    """Return when a short sleep ended on time, so the loop has nothing urgent; after 20 tries go on nevertheless."""
+    loop = asyncio.get_running_loop()
+    for _ in range(_IDLE_PROBES):
+        due = loop.time() + _IDLE_PROBE_S
+        await asyncio.sleep(_IDLE_PROBE_S)
+        if loop.time() - due < _IDLE_LAG_S:
+            return
