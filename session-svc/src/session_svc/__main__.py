@@ -1,0 +1,79 @@
+"""Run session-svc."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import grpc
+from svc_runtime import logs, server, telemetry
+from svc_runtime.clock import SystemClock
+from svc_runtime.config import ConfigError, load
+from svc_runtime.feed import Feed
+from svc_runtime.metrics import Counters
+from voicemesh.session.v1 import session_pb2 as pb
+from voicemesh.session.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+
+from session_svc.adapters.call_table import CallTable
+from session_svc.adapters.retention import keep_forgetting
+from session_svc.adapters.servicer import SHAPE, Servicer
+from session_svc.adapters.sqlite_store import SqliteStore
+from session_svc.adapters.store import StoreFileError
+from session_svc.config import Config, policy
+
+
+async def main() -> None:
+    config = load(Config, os.environ)
+    logs.setup("session-svc", config.log_level)
+    counters = Counters()
+    recorder = telemetry.recorder("session-svc", config.otlp_endpoint, counters=counters)
+    try:
+        store = await SqliteStore.open(config.store, synchronous=config.store_sync)
+    except StoreFileError as error:
+        raise ConfigError(str(error)) from error
+
+    def send(ingress_id: str, command: pb.Command) -> None:
+        peer = feed.peers.get(ingress_id)
+        if peer is not None:
+            peer.send(command)
+
+    table = CallTable(
+        store,
+        policy(config),
+        clock=SystemClock(),
+        recorder=recorder,
+        counters=counters,
+        send=send,
+        address=config.address or config.listen,
+        most_calls=config.most_calls,
+    )
+    feed = Feed(
+        SHAPE, table.handle, on_batch_end=table.end_of_batch, on_open=lambda peer: table.connected(peer.client_id)
+    )
+    await table.start()
+    health = server.Health()
+    health.watch("store", lambda: store.healthy)
+    recorder.start()
+    background = [
+        asyncio.create_task(table.keep_swept()),
+        asyncio.create_task(keep_forgetting(store, SystemClock(), config.retention_h)),
+    ]
+
+    def register(grpc_server: grpc.aio.Server) -> None:
+        add_SessionServiceServicer_to_server(Servicer(feed, store), grpc_server)
+
+    async def drain() -> None:
+        feed.start_draining()
+        await table.settle()
+
+    try:
+        await server.serve("session-svc", config.listen, register, health=health, drain=drain, drain_s=config.drain_s)
+    finally:
+        for task in background:
+            task.cancel()
+        await recorder.close()
+        await store.close()
+
+
+if __name__ == "__main__":
+    server.run(main())

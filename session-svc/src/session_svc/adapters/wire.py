@@ -1,0 +1,167 @@
+"""Protobuf ↔ domain, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from voicemesh.session.v1 import session_pb2 as pb
+from voicemesh.type.v1 import call_pb2
+
+from session_svc.domain import commands, events, history
+
+_PARTY = {call_pb2.PARTY_CALLER: events.Party.CALLER, call_pb2.PARTY_AGENT: events.Party.AGENT}
+_PHASE = {
+    pb.CALL_PHASE_RINGING: events.Phase.RINGING,
+    pb.CALL_PHASE_IN_PROGRESS: events.Phase.IN_PROGRESS,
+    pb.CALL_PHASE_FORWARDING: events.Phase.FORWARDING,
+    pb.CALL_PHASE_ENDED: events.Phase.ENDED,
+}
+_FINISH = {
+    pb.FINISH_REASON_STOP: events.Finish.STOP,
+    pb.FINISH_REASON_LENGTH: events.Finish.LENGTH,
+    pb.FINISH_REASON_TOOL_CALLS: events.Finish.TOOL_CALLS,
+    pb.FINISH_REASON_FAILED: events.Finish.FAILED,
+}
+_REASON = {
+    pb.CUT_REASON_BARGE_IN: events.CutReason.BARGE_IN,
+    pb.CUT_REASON_PEER_CLOSED: events.CutReason.PEER_CLOSED,
+    pb.CUT_REASON_SUPERSEDED: events.CutReason.SUPERSEDED,
+    pb.CUT_REASON_STALE: events.CutReason.STALE,
+    pb.CUT_REASON_CALL_ENDED: events.CutReason.CALL_ENDED,
+    pb.CUT_REASON_INGRESS_LOST: events.CutReason.INGRESS_LOST,
+}
+_REASON_PB = {reason: number for number, reason in _REASON.items()}
+
+
+class Unreadable(ValueError):
+    """An event that the contract does not allow; the message says which field and what would be right."""
+
+
+def event_from(event: pb.CallEvent) -> events.Event:
+    """Return the domain's view of ``event``. Raises Unreadable."""
+    kind = event.WhichOneof("kind")
+    if kind is None:
+        raise Unreadable("event has no kind; set one of CallEvent.kind, or update session-svc before ingress")
+    if not event.call_id or not event.event_id:
+        raise Unreadable("event has an empty call_id or event_id; both are needed to fold it once")
+    reader = _READERS.get(kind)
+    body = reader(getattr(event, kind)) if reader else events.Noted(kind)
+    return events.Event(event.event_id, event.at_ms, event.received_at_ms, event.has_reporter_time, body)
+
+
+def for_log(event: pb.CallEvent) -> bytes:
+    """Return the bytes to keep: the event, a request's history cut to the tail that the fold reads."""
+    if event.WhichOneof("kind") != "answer_requested":
+        return event.SerializeToString()
+    kept = pb.CallEvent()
+    kept.CopyFrom(event)
+    tail = history.tail(_messages(event.answer_requested.messages))
+    del kept.answer_requested.messages[:]
+    kept.answer_requested.messages.extend(_message_to(message) for message in tail)
+    return kept.SerializeToString()
+
+
+def from_log(payload: bytes) -> events.Event:
+    return event_from(pb.CallEvent.FromString(payload))
+
+
+def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.Command:
+    order = command.order
+    message = pb.Command(command_id=order.command_id, call_id=call_id)
+    message.trace.traceparent = traceparent
+    if isinstance(order, commands.StartGeneration):
+        message.start_generation.MergeFrom(
+            pb.StartGeneration(
+                turn=order.turn,
+                generation=order.generation,
+                attachment_id=order.attachment_id,
+                answers_until_ms=order.answers_until_ms,
+                messages=[_message_to(entry) for entry in order.messages],
+            )
+        )
+    elif isinstance(order, commands.CutGeneration):
+        message.cut_generation.through_generation = order.through_generation
+        message.cut_generation.spoken_at_ms = order.spoken_at_ms
+        message.cut_generation.reason = _REASON_PB[order.reason]
+        message.cut_generation.rule = order.rule
+    elif isinstance(order, commands.MoveOutput):
+        message.move_output.generation = order.generation
+        message.move_output.attachment_id = order.attachment_id
+    elif isinstance(order, commands.ReplayAnswer):
+        message.replay_answer.generation = order.generation
+        message.replay_answer.attachment_id = order.attachment_id
+        message.replay_answer.said_text = order.said_text
+    else:
+        message.refuse_answer.attachment_id = order.attachment_id
+        message.refuse_answer.reason = _REASON_PB[order.reason]
+    return message
+
+
+def _known(table: dict[Any, Any], number: int, field: str) -> Any:
+    try:
+        return table[number]
+    except KeyError:
+        raise Unreadable(f"{field} is {number}; the contract knows {sorted(table)}") from None
+
+
+def _messages(entries: Sequence[call_pb2.ChatMessage]) -> tuple[events.ChatMessage, ...]:
+    return tuple(
+        events.ChatMessage(entry.role, entry.content, entry.tool_calls_json, entry.tool_call_id) for entry in entries
+    )
+
+
+def _message_to(message: events.ChatMessage) -> call_pb2.ChatMessage:
+    return call_pb2.ChatMessage(
+        role=message.role,
+        content=message.content,
+        tool_calls_json=message.tool_calls_json,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _words(body: call_pb2.Words) -> events.Words:
+    return events.Words(
+        _known(_PARTY, body.party, "words.party"),
+        _known({call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}, body.stability, "words.stability"),
+        body.text,
+    )
+
+
+def _speech(body: call_pb2.SpeechEdge) -> events.SpeechEdge:
+    started = _known({call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}, body.edge, "speech.edge")
+    return events.SpeechEdge(_known(_PARTY, body.party, "speech.party"), started)
+
+
+def _asked(body: pb.AnswerRequested) -> events.AnswerRequested:
+    return events.AnswerRequested(
+        body.attachment_id, body.ingress_id, _messages(body.messages), body.user_message_count
+    )
+
+
+def _cut(body: pb.GenerationCut) -> events.GenerationCut:
+    return events.GenerationCut(
+        generation=body.generation,
+        said_text=body.said_text,
+        heard_text=body.heard_text if body.HasField("heard_text") else None,
+        reason=_known(_REASON, body.reason, "generation_cut.reason"),
+        spoken_at_ms=body.spoken_at_ms,
+    )
+
+
+_READERS: dict[str, Callable[[Any], events.Body]] = {
+    "call_status": lambda b: events.CallStatus(_known(_PHASE, b.phase, "call_status.phase"), b.ended_reason),
+    "words": _words,
+    "speech": _speech,
+    "history": lambda b: events.HistoryReported(_messages(b.tail)),
+    "report": lambda b: events.CallReported(b.ended_reason),
+    "answer_requested": _asked,
+    "generation_started": lambda b: events.GenerationStarted(b.generation, b.attachment_id),
+    "generation_ended": lambda b: events.GenerationEnded(
+        b.generation, b.said_text, _known(_FINISH, b.finish, "generation_ended.finish")
+    ),
+    "generation_cut": _cut,
+    "attachment_closed": lambda b: events.AttachmentClosed(b.attachment_id),
+    "cut_requested": lambda b: events.CutRequested(b.through_generation, b.spoken_at_ms, b.rule),
+    "expired": lambda b: events.CallExpired(b.idle_ms),
+}

@@ -1,0 +1,74 @@
+"""Settings of session-svc."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from svc_runtime.config import ConfigError, setting
+
+from session_svc.domain.call import Policy
+
+
+@dataclass(frozen=True)
+class Config:
+    listen: str = setting(
+        "VOICEMESH_SESSION_LISTEN", "127.0.0.1:50051", meaning="Address that session-svc listens on, host:port."
+    )
+    address: str = setting(
+        "VOICEMESH_SESSION_ADDRESS",
+        "",
+        meaning="Address under which others reach this replica of session-svc; empty means the listen address.",
+    )
+    store: str = setting(
+        "VOICEMESH_STORE", ".voicemesh/voicemesh.sqlite", meaning="Path of the SQLite file with the durable log."
+    )
+    store_sync: str = setting(
+        "VOICEMESH_STORE_SYNC",
+        "normal",
+        meaning="normal: what was acknowledged outlives a killed process; full: a power cut too, at the cost of a disk "
+        "flush for each group of commits.",
+    )
+    idle_s: float = setting(
+        "VOICEMESH_SESSION_IDLE_S",
+        300.0,
+        meaning="Seconds without any event after which a call is given up as abandoned. Idle, not age: a call of an "
+        "hour is normal.",
+    )
+    retention_h: float = setting(
+        "VOICEMESH_RETENTION_H", 168.0, meaning="Hours for which ended calls and their log are kept; a week."
+    )
+    most_calls: int = setting(
+        "VOICEMESH_SESSION_MOST_CALLS",
+        20_000,
+        meaning="Most live calls of one replica; a new one beyond is refused with a retry time.",
+    )
+    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
+    drain_s: float = setting(
+        "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service may take to finish what it has begun after SIGTERM."
+    )
+    otlp_endpoint: str = setting(
+        "VOICEMESH_OTLP_ENDPOINT",
+        "",
+        meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
+    )
+    log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
+
+
+def policy(config: Config) -> Policy:
+    """Read what the agent file says of the conversation. Raises ConfigError naming file and key."""
+    return Policy(prompt=_prompt(Path(config.agent_file)), idle_ms=round(config.idle_s * 1000))
+
+
+def _prompt(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        agent = tomllib.loads(path.read_text(encoding="utf-8")).get("agent", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    prompt = agent.get("prompt", "") if isinstance(agent, dict) else None
+    if not isinstance(prompt, str):
+        raise ConfigError(f"{path}: [agent] prompt must be a string")
+    return prompt

@@ -1,0 +1,85 @@
+"""What session-svc tells ingress to do. Each is idempotent by its `command_id` within the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from session_svc.domain.events import ChatMessage, CutReason
+
+
+@dataclass(frozen=True, slots=True)
+class StartGeneration:
+    turn: int
+    generation: int
+    attachment_id: str
+    answers_until_ms: int
+    messages: tuple[ChatMessage, ...]
+
+    @property
+    def command_id(self) -> str:
+        return f"start:{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class CutGeneration:
+    through_generation: int
+    spoken_at_ms: int
+    reason: CutReason
+    rule: str = ""
+
+    @property
+    def command_id(self) -> str:
+        return f"cut:{self.through_generation}:{self.spoken_at_ms}"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOutput:
+    generation: int
+    attachment_id: str
+
+    @property
+    def command_id(self) -> str:
+        return f"move:{self.generation}:{self.attachment_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAnswer:
+    generation: int
+    attachment_id: str
+    said_text: str
+
+    @property
+    def command_id(self) -> str:
+        return f"replay:{self.attachment_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseAnswer:
+    attachment_id: str
+    reason: CutReason
+
+    @property
+    def command_id(self) -> str:
+        return f"refuse:{self.attachment_id}"
+
+
+Order = StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order and the ingress process it goes to."""
+
+    ingress_id: str
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A command whose effect is not recorded yet: what the outbox holds."""
+
+    command_id: str
+    ingress_id: str
+    generation: int
+    """The generation whose effect settles it (for a cut: the highest it names); 0 when an attachment does."""
+    attachment_id: str

@@ -1,0 +1,168 @@
+"""What session-svc folds: the events of one call, as the wire brings them but without the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Party(Enum):
+    CALLER = "caller"
+    AGENT = "agent"
+
+
+class Phase(Enum):
+    """How far a call is. The order is the order of a call's life."""
+
+    RINGING = 1
+    IN_PROGRESS = 2
+    FORWARDING = 3
+    ENDED = 4
+
+
+class Finish(Enum):
+    """Why a generation came to its end by itself."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    FAILED = "failed"
+
+
+class CutReason(Enum):
+    """Why a generation was cut, or an attachment closed without an answer."""
+
+    BARGE_IN = "barge_in"
+    PEER_CLOSED = "peer_closed"
+    SUPERSEDED = "superseded"
+    STALE = "stale"
+    CALL_ENDED = "call_ended"
+    INGRESS_LOST = "ingress_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: str
+    content: str
+    tool_calls_json: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallStatus:
+    phase: Phase
+    ended_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    party: Party
+    final: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEdge:
+    party: Party
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReported:
+    tail: tuple[ChatMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallReported:
+    ended_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequested:
+    attachment_id: str
+    ingress_id: str
+    messages: tuple[ChatMessage, ...]
+    """The whole history when the request comes in; only its tail when it comes from the log."""
+    user_message_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStarted:
+    generation: int
+    attachment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEnded:
+    generation: int
+    said_text: str
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCut:
+    generation: int
+    said_text: str
+    heard_text: str | None
+    reason: CutReason
+    spoken_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentClosed:
+    attachment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutRequested:
+    through_generation: int
+    spoken_at_ms: int
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallExpired:
+    idle_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that is kept in the log and changes nothing: an interruption, a silence, a judged turn."""
+
+    kind: str
+
+
+Body = (
+    CallStatus
+    | Words
+    | SpeechEdge
+    | HistoryReported
+    | CallReported
+    | AnswerRequested
+    | GenerationStarted
+    | GenerationEnded
+    | GenerationCut
+    | AttachmentClosed
+    | CutRequested
+    | CallExpired
+    | Noted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One happening of a call."""
+
+    event_id: str
+    at_ms: int
+    """When it happened, on the clock of whoever reported it."""
+    received_at_ms: int
+    """When ingress had read it."""
+    has_reporter_time: bool
+    """Whether at_ms is the reporter's; otherwise it equals received_at_ms."""
+    body: Body
+
+    @property
+    def durable(self) -> bool:
+        """Whether it must be in the store before it is answered: all but partial words."""
+        return not (isinstance(self.body, Words) and not self.body.final)
