@@ -34,7 +34,8 @@ class Limit(NamedTuple):
     aim_ms: float | None = None
 
 
-class Hop(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hop:
     """One measured hop: the slowest of its ``count`` occurrences."""
 
     name: str
