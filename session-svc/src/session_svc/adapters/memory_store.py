@@ -134,7 +134,10 @@ class MemoryStore:
         return None
 
     def _apply(self, write: Write) -> None:
+        if (opened := write.opened) is not None:
+            self._calls.setdefault(opened.call_id, (write.slot, opened.started_at_ms, None))
         for row in write.rows:
+            self._calls.setdefault(row.call_id, (write.slot, row.received_at_ms, None))
             self._last_cursor += 1
             self._log.append((self._last_cursor, row))
             self._rows.setdefault(row.call_id, []).append(row)
@@ -142,8 +145,6 @@ class MemoryStore:
             self._outbox[add.call_id, add.command_id] = (write.slot, add)
         for remove in write.outbox_removes:
             self._outbox.pop((remove.call_id, remove.command_id), None)
-        if (opened := write.opened) is not None:
-            self._calls.setdefault(opened.call_id, (write.slot, opened.started_at_ms, None))
         if (closed := write.closed) is not None:
             slot, started_at_ms, _ = self._calls.get(closed.call_id, (write.slot, closed.ended_at_ms, None))
             self._calls[closed.call_id] = (slot, started_at_ms, Tombstone(closed.ended_at_ms, closed.outcome))

@@ -49,7 +49,10 @@ class OutboxRemove(NamedTuple):
 
 
 class CallOpened(NamedTuple):
-    """A call's first write carries it. For a call that is known already, ended or not, it changes nothing."""
+    """Enters the call, with its start. For a call that is known already, ended or not, it changes nothing.
+
+    A row of a call that nobody opened enters it too, at the row's received_at_ms.
+    """
 
     call_id: str
     started_at_ms: int
@@ -130,6 +133,10 @@ class SeqConflict(CommitError):
         self.expected = expected
 
 
+class Unstorable(CommitError):
+    """A value of the write does not fit the store: sending it again cannot help."""
+
+
 class StoreUnavailable(CommitError):
     """The store cannot write or read now: disk full, I/O error, locked, over its queue limit, closed. Try later."""
 
@@ -160,7 +167,8 @@ class Store(Protocol):
     def commit(self, writes: Sequence[Write], done: Done) -> None:
         """Queue ``writes`` as one unit and return; ``done`` runs on the loop later, never within this call.
 
-        ``done`` calls come in the order of the commits. Called on the loop's thread only.
+        ``done`` calls come in the order of the commits, but for commits over the queue limit, which fail first.
+        Called on the loop's thread only.
         """
 
     async def load_call(self, call_id: str) -> list[LogRow]:
