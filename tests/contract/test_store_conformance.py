@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-
 from session_svc.adapters.memory_store import MemoryStore
 from session_svc.adapters.sqlite_store import SqliteStore
 from session_svc.adapters.store import (

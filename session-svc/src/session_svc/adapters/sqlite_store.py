@@ -38,7 +38,7 @@ T = TypeVar("T")
 _MOST_COMMITS_AT_ONCE = 512
 _PROBE_EVERY_S = 1.0
 _CHECKPOINT_PAGES = 1_000
-_BACKSTOP_PAGES = 16_000
+_BACKSTOP_PAGES = 4_000
 
 
 class _Commit(NamedTuple):
@@ -83,8 +83,9 @@ class SqliteStore:
 
         def connect() -> tuple[sqlite3.Connection, sqlite3.Connection]:
             writing = sqlite_file.open_for_writing(path, synchronous)
-            # A checkpoint within a commit makes that commit wait for the disk, so the reader thread does them. The
-            # writer's own comes only when those never catch up with it.
+            # A checkpoint within a commit makes that commit wait for the disk, so the reader thread does them. But the
+            # WAL starts over only when all of it was carried across, which a thread beside a busy writer never
+            # achieves: then the writer carries the little that is left, one commit in several hundred.
             writing.execute(f"PRAGMA wal_autocheckpoint = {_BACKSTOP_PAGES}")
             return writing, sqlite_file.open_beside(path)
 
