@@ -40,14 +40,14 @@ def instant_ms(value: object) -> int | None:
     """Return a time in milliseconds since the epoch, from such a number or from ISO 8601; None where it is absurd."""
     if isinstance(value, str):
         value = _iso_ms(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if EARLIEST_MS <= value <= _LATEST_MS else None
 
 
 def duration_ms(value: object, *, unit_ms: int) -> int | None:
     """Return a length counted in units of so many milliseconds; None where it is absurd."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return round(value * unit_ms) if 0 <= value <= MAX_DURATION_MS / unit_ms else None
 
