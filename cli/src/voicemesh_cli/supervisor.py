@@ -1,0 +1,148 @@
+"""Keeps the services running: starts them, starts again what dies, and ends them in order.
+
+It knows nothing of voicemesh: services, their order and their readiness are given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from voicemesh_cli.child import Child, LogFile, Service, how_it_ended
+
+_REFUSED = 2
+"""Exit code of a service that cannot run with its settings."""
+_STABLE_S = 30.0
+"""A service that has lived so long starts again at once when it dies."""
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+_ASK_AGAIN_S = 0.05
+
+
+class CannotStart(Exception):
+    """The services do not come up; the message is for the person at the terminal."""
+
+
+class Supervisor:
+    """Runs ``services``. The first of ``stop_order`` is ended first and given time to drain, then the rest together."""
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        stop_first: Sequence[str],
+        log_dir: Path,
+        log_file_bytes: int,
+        grace_s: float,
+        say: Callable[[str], None],
+        on_started: Callable[[dict[str, int]], None],
+    ) -> None:
+        """``on_started`` is told the process ids by service name, at each start of one."""
+        self._services = services
+        self._stop_first = frozenset(stop_first)
+        self._grace_s = grace_s
+        self._say = say
+        self._on_started = on_started
+        self._logs = {s.name: LogFile(log_dir / f"{s.name}.log", log_file_bytes) for s in services}
+        self._children: dict[str, Child] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._is_up = False
+        self._is_ending = False
+        self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def start(self, ready: Callable[[], Awaitable[bool]], ready_s: float) -> None:
+        """Start every service and wait until ``ready`` says so.
+
+        Raises CannotStart when a service refuses its settings, or when ``ready_s`` seconds were not enough.
+        """
+        for service in self._services:
+            await self._start(service)
+            self._keepers.append(asyncio.create_task(self._keep(service)))
+        waiting = asyncio.create_task(_until(ready))
+        try:
+            either: list[asyncio.Future[Any]] = [waiting, self._refusal]
+            await asyncio.wait(either, timeout=ready_s, return_when=asyncio.FIRST_COMPLETED)
+            if self._refusal.done():
+                raise CannotStart(self._refusal.result())
+            if not waiting.done():
+                raise CannotStart(f"the services did not come up within {ready_s:g} s{self._last_words()}")
+            waiting.result()
+        finally:
+            waiting.cancel()
+        self._is_up = True
+
+    async def stop(self) -> None:
+        """End every service: SIGTERM, and SIGKILL to what is left after the grace."""
+        self._is_ending = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        first = [child for name, child in self._children.items() if name in self._stop_first]
+        rest = [child for name, child in self._children.items() if name not in self._stop_first]
+        for group in (first, rest):
+            await asyncio.gather(*(self._end(child) for child in group))
+        for log in self._logs.values():
+            log.close()
+
+    def kill(self) -> None:
+        """Kill every service at once."""
+        self._is_ending = True
+        for child in self._children.values():
+            child.signal(signal.SIGKILL)
+
+    async def _start(self, service: Service) -> None:
+        child = Child(service, self._logs[service.name], self._say)
+        await child.start()
+        self._children[service.name] = child
+        self._on_started({name: started.pid for name, started in self._children.items()})
+
+    async def _keep(self, service: Service) -> None:
+        """Start ``service`` again as often as it dies."""
+        deaths = 0
+        while True:
+            began_s = time.monotonic()
+            code = await self._children[service.name].ended()
+            if self._is_ending:
+                return None
+            if code == _REFUSED and not self._is_up:
+                return self._refuse(service)
+            deaths = 0 if time.monotonic() - began_s >= _STABLE_S else deaths
+            delay_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
+            deaths += 1
+            if delay_s:
+                self._say(f"{service.name} died ({how_it_ended(code)}); starting it again in {delay_s:g} s")
+                await asyncio.sleep(delay_s)
+            if self._is_ending:
+                return None
+            await self._start(service)
+            self._say(f"{service.name} died ({how_it_ended(code)}); restarted")
+
+    def _refuse(self, service: Service) -> None:
+        words = " / ".join(self._children[service.name].last_words) or "it did not say why"
+        if not self._refusal.done():
+            self._refusal.set_result(f"{service.name} refuses its settings: {words}")
+
+    def _last_words(self) -> str:
+        said = [f"{name}: {child.last_words[-1]}" for name, child in self._children.items() if child.last_words]
+        return "; " + "; ".join(said) if said else ""
+
+    async def _end(self, child: Child) -> None:
+        child.signal(signal.SIGTERM)
+        ended = asyncio.ensure_future(child.ended())
+        await asyncio.wait([ended], timeout=self._grace_s)
+        if not ended.done():
+            self._say(f"{child.service.name} did not end within {self._grace_s:g} s; killed")
+            child.signal(signal.SIGKILL)
+        await ended
+
+
+async def _until(ready: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        if await ready():
+            return
+        await asyncio.sleep(_ASK_AGAIN_S)

@@ -1,0 +1,174 @@
+"""`voicemesh up`: the whole mesh as processes on this machine, the sample call, then service until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from voicemesh_cli.child import Service
+from voicemesh_cli.commands import play_sample
+from voicemesh_cli.config import Config
+from voicemesh_cli.state_dir import Run, StateDir
+from voicemesh_cli.supervisor import CannotStart, Supervisor
+
+_INNER = {"session-svc": "SESSION", "bargein-svc": "BARGEIN", "llm-svc": "LLM"}
+_INGRESS = "ingress-svc"
+_SECRETS_OF = {"VOICEMESH_VAPI_": _INGRESS, "VOICEMESH_OPENAI_": "llm-svc"}
+_GRACE_OVER_DRAIN_S = 2.0
+"""A service stops within its drain time and this, or is killed."""
+_FIRST_PORT = 15_000
+_LAST_PORT = 32_000
+"""Below the range from which Linux takes the ports of outgoing connections. Inside it, a client that looks for a
+service being restarted can be given that very port, connects to itself, and keeps the service from its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will run, and where."""
+
+    services: tuple[Service, ...]
+    run: Run
+
+
+def plan(config: Config, env: Mapping[str, str], state: StateDir) -> Plan:
+    """Return the services with their environments. What the user has set stays as it is."""
+    shared = dict(env)
+    shared.setdefault("VOICEMESH_STORE", str(state.store))
+    secret_file = shared.get("VOICEMESH_VAPI_SECRET_FILE", "")
+    # An empty secret was set by somebody: ingress says what is wrong with it.
+    if "VOICEMESH_VAPI_SECRET" not in shared and not secret_file:
+        secret_file = shared["VOICEMESH_VAPI_SECRET_FILE"] = str(state.dev_secret_file().resolve())
+    shared["VOICEMESH_HTTP_PORT"] = str(config.http_port or _free_port())
+    targets = {}
+    for name, variable in _INNER.items():
+        listen = shared.setdefault(f"VOICEMESH_{variable}_LISTEN", f"127.0.0.1:{_free_port()}")
+        targets[name] = shared.setdefault(f"VOICEMESH_{variable}_TARGETS", listen).split(",")[0].strip()
+    services = tuple(
+        Service(name, (sys.executable, "-m", name.replace("-", "_")), _env_of(name, shared))
+        for name in (*_INNER, _INGRESS)
+    )
+    url = f"http://{_reachable(config.http_host)}:{shared['VOICEMESH_HTTP_PORT']}"
+    return Plan(services, Run(os.getpid(), url, targets, shared["VOICEMESH_STORE"], secret_file))
+
+
+def _env_of(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of one service: it sees no secret of another."""
+    foreign = tuple(prefix for prefix, owner in _SECRETS_OF.items() if owner != name)
+    return {key: value for key, value in env.items() if not key.startswith(foreign)}
+
+
+async def up(config: Config, env: Mapping[str, str]) -> int:
+    """Run the mesh until SIGTERM or Ctrl-C. Returns the exit code."""
+    state = StateDir(config.state_dir)
+    state.claim()
+    try:
+        _check_port(config)
+        return await _Mesh(config, env, state).serve()
+    except CannotStart as error:
+        print(f"voicemesh: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        state.release()
+
+
+class _Mesh:
+    def __init__(self, config: Config, env: Mapping[str, str], state: StateDir) -> None:
+        self._config = config
+        self._env = env
+        self._state = state
+        self._plan = plan(config, env, state)
+        self._ending = asyncio.Event()
+        self._supervisor = Supervisor(
+            self._plan.services,
+            stop_first=[_INGRESS],
+            log_dir=state.logs,
+            log_file_bytes=config.log_file_bytes,
+            grace_s=config.drain_s + _GRACE_OVER_DRAIN_S,
+            say=_say,
+            on_started=self._write_run,
+        )
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            main = asyncio.create_task(self._main())
+            ending = asyncio.create_task(self._ending.wait())
+            await asyncio.wait([main, ending], return_when=asyncio.FIRST_COMPLETED)
+            ending.cancel()
+            if not main.done():
+                main.cancel()
+            await asyncio.wait([main])
+            if not main.cancelled():
+                main.result()
+        finally:
+            await self._supervisor.stop()
+        return 0
+
+    async def _main(self) -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            await self._supervisor.start(lambda: self._is_ready(http), self._config.ready_s)
+        url = self._plan.run.url
+        _say(f"voicemesh is ready at {url} (webhooks: /vapi/webhook, custom LLM: /vapi/llm; Ctrl-C ends it)")
+        if self._config.demo:
+            await play_sample(self._plan.run, self._env)
+        await asyncio.Event().wait()
+
+    def _on_signal(self) -> None:
+        if self._ending.is_set():
+            self._supervisor.kill()
+        self._ending.set()
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get(f"{self._plan.run.url}/readyz") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def _write_run(self, pids: dict[str, int]) -> None:
+        self._state.write_run(replace(self._plan.run, pids=pids))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _check_port(config: Config) -> None:
+    """Raise CannotStart where the public port is taken: ingress would say so too, but again and again."""
+    with socket.socket(socket.AF_INET6 if ":" in config.http_host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.http_host, config.http_port))
+        except OSError as error:
+            where = f"{config.http_host}:{config.http_port}"
+            what_helps = "stop what uses it, or set VOICEMESH_HTTP_PORT to another port"
+            raise CannotStart(f"{where} cannot be listened on ({error.strerror}); {what_helps}") from error
+
+
+def _free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    while True:
+        port = random.randint(_FIRST_PORT, _LAST_PORT)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+def _reachable(host: str) -> str:
+    """Return where this machine finds a server that listens on ``host``."""
+    if host in ("", "0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
