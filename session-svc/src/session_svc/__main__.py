@@ -19,7 +19,7 @@ from session_svc.adapters.retention import keep_forgetting
 from session_svc.adapters.servicer import SHAPE, Servicer
 from session_svc.adapters.sqlite_store import SqliteStore
 from session_svc.adapters.store import StoreFileError
-from session_svc.config import Config, policy
+from session_svc.config import Config, policy, sync_of
 
 
 async def main() -> None:
@@ -28,7 +28,7 @@ async def main() -> None:
     counters = Counters()
     recorder = telemetry.recorder("session-svc", config.otlp_endpoint, counters=counters)
     try:
-        store = await SqliteStore.open(config.store, synchronous=config.store_sync)
+        store = await SqliteStore.open(config.store, synchronous=sync_of(config))
     except StoreFileError as error:
         raise ConfigError(str(error)) from error
 

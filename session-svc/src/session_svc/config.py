@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from svc_runtime.config import ConfigError, setting
 
@@ -54,6 +55,15 @@ class Config:
         meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
     )
     log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
+
+
+def sync_of(config: Config) -> Literal["normal", "full"]:
+    """Return how commits reach the disk. Raises ConfigError."""
+    if config.store_sync == "normal":
+        return "normal"
+    if config.store_sync == "full":
+        return "full"
+    raise ConfigError(f"VOICEMESH_STORE_SYNC={config.store_sync!r} is neither normal nor full")
 
 
 def policy(config: Config) -> Policy:

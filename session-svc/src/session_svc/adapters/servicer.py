@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
 
 import grpc
 from svc_runtime import stream
@@ -21,6 +22,7 @@ SHAPE = stream.StreamShape(
     error=stream_pb2.EventError,
 )
 MOST_PER_PAGE = 1_000
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Servicer(SessionServiceServicer):
@@ -31,12 +33,12 @@ class Servicer(SessionServiceServicer):
         self._store = store
 
     async def Converse(
-        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: grpc.aio.ServicerContext
+        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
     ) -> None:
         await self._feed.serve(context)
 
     async def ListEvents(
-        self, request: pb.ListEventsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
         if request.since_cursor < 0 or request.page_size < 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "since_cursor and page_size must not be negative")
@@ -51,7 +53,7 @@ class Servicer(SessionServiceServicer):
         ]
         return pb.ListEventsResponse(events=events, next_cursor=rows[-1][0] if rows else request.since_cursor)
 
-    async def ListCalls(self, request: pb.ListCallsRequest, context: grpc.aio.ServicerContext) -> pb.ListCallsResponse:
+    async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
         if request.page_size < 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "page_size must not be negative")
         try:

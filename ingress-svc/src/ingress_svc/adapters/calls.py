@@ -1,0 +1,436 @@
+"""The calls that this ingress has seen: their output, their open requests, and the turn that is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from svc_runtime import logs, stream
+from svc_runtime.clock import Clock
+from svc_runtime.metrics import Counters
+from svc_runtime.telemetry import Kind, SpanRef
+from voicemesh.bargein.v1 import bargein_pb2
+from voicemesh.session.v1 import session_pb2
+from voicemesh.type.v1 import call_pb2
+
+from ingress_svc.adapters import wire
+from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
+from ingress_svc.adapters.generate import Generate, Run
+from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.turns import Turn, Turns
+from ingress_svc.domain import effects
+from ingress_svc.domain.lateness import Lateness
+from ingress_svc.domain.output import Output
+from ingress_svc.domain.vapi_llm import LlmRequest
+
+ASK_AGAIN_S = 1.0
+"""An attachment without a command for so long asks session-svc once more."""
+ASK_TIMES = 6
+CAUGHT_UP_S = 1.0
+FLUSH_S = 0.25
+"""How long a cut turn stays open for the hops that its cut still measures."""
+QUIET_TURN_S = 30.0
+"""A turn whose agent has finished and of which nothing more is heard is over after so long."""
+
+CUTS = "voicemesh.cuts"
+
+
+@dataclass(slots=True)
+class LiveCall:
+    """What ingress keeps of a call."""
+
+    call_id: str
+    output: Output = field(default_factory=Output)
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
+    turn: Turn | None = None
+    touched_s: float = 0.0
+    caller_stopped_ms: int = 0
+    """When the caller last fell silent, on the reporter's clock; 0 when not reported."""
+
+
+class Calls:
+    """Carries out what the outputs decide. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        counters: Counters,
+        lateness: Lateness,
+        apology: str,
+        most_calls: int,
+        idle_s: float,
+    ) -> None:
+        self._clock = clock
+        self._counters = counters
+        self._lateness = lateness
+        self._apology = apology
+        self._most_calls = most_calls
+        self._idle_s = idle_s
+        self._calls: OrderedDict[str, LiveCall] = OrderedDict()
+        self._attached = 0
+        self._answering = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        counters.declare(CUTS, "Generations cut.", reason=tuple(reason.value for reason in effects.CutReason))
+
+    def connect(self, mesh: Mesh, turns: Turns, generate: Generate) -> None:
+        """Connect what the outputs act upon: it in turn calls back here, so neither can come first."""
+        self.mesh = mesh
+        self.turns = turns
+        self.generate = generate
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def get(self, call_id: str) -> LiveCall:
+        """Return the call, made known if it was not; the idlest without open requests make room."""
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = LiveCall(call_id)
+            if len(self._calls) > self._most_calls:
+                self._forget_idlest()
+        else:
+            self._calls.move_to_end(call_id)
+        call.touched_s = self._clock.monotonic_s()
+        return call
+
+    def turn_of(self, call: LiveCall, outside: SpanRef | None = None) -> Turn:
+        """Return the turn that is going on, opened if there is none."""
+        if call.turn is None or call.turn.over:
+            call.turn = self.turns.opened(outside)
+        return call.turn
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def attach(self, call_id: str, request: LlmRequest, *, received_ns: int, outside: SpanRef | None) -> Attachment:
+        """Take a request for an answer, and ask session-svc for it."""
+        call = self.get(call_id)
+        turn = call.turn
+        if turn is not None and turn.log.number and turn.log.number < request.user_message_count:
+            self._end_turn(call)
+        turn = self.turn_of(call, outside)
+        self._attached += 1
+        self._answering += 1
+        self._quiet.clear()
+        span = turn.root.child()
+        attachment = Attachment(
+            f"{self.mesh.client_id}-{self._attached}",
+            request,
+            received_ms=received_ns // 1_000_000,
+            received_ns=received_ns,
+            traceparent=span.traceparent,
+            may_write=call.output.may_write,
+            caught_up=lambda: self.mesh.caught_up(call_id, CAUGHT_UP_S),
+            slept=self._slept,
+        )
+        call.attachments[attachment.attachment_id] = attachment
+        call.output.attached(attachment.attachment_id)
+        if call.caller_stopped_ms:
+            stopped_ns = call.caller_stopped_ms * 1_000_000
+            if 0 < received_ns - stopped_ns < 10_000_000_000:
+                self.turns.note(turn, "endpointing", stopped_ns, end_ns=received_ns)
+        self._ask(call, attachment)
+        return attachment
+
+    def detach(self, call_id: str, attachment: Attachment) -> None:
+        """The request is over: answered, or its peer has gone."""
+        self._answering -= 1
+        if not self._answering:
+            self._quiet.set()
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        call.attachments.pop(attachment.attachment_id, None)
+        self._carry_out(call, call.output.peer_closed(attachment.attachment_id))
+
+    def _ask(self, call: LiveCall, attachment: Attachment) -> None:
+        if attachment.answered or attachment.attachment_id not in call.attachments:
+            return
+        if attachment.attempts >= ASK_TIMES:
+            self._apologise(call, attachment)
+            return
+        attachment.attempts += 1
+        request = attachment.request
+        event = wire.answer_requested(
+            call.call_id,
+            attachment.attachment_id,
+            request.messages,
+            user_message_count=request.user_message_count,
+            ingress_id=self.mesh.client_id,
+            attempt=attachment.attempts,
+            received_at_ms=attachment.received_ms,
+            traceparent=attachment.traceparent,
+        )
+        sent_ns = time.time_ns()
+        turn = self.turn_of(call)
+        try:
+            self.mesh.sessions.of(call.call_id).submit(
+                event, lambda outcome: self._asked(call, attachment, turn, sent_ns, outcome)
+            )
+        except (stream.Overloaded, stream.EventTooLarge) as error:
+            logs.get().warning("answer.not_asked", reason=str(error))
+            self._apologise(call, attachment)
+            return
+        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
+
+    def _asked(self, call: LiveCall, attachment: Attachment, turn: Turn, sent_ns: int, outcome: stream.Outcome) -> None:
+        if outcome.code == stream.OK:
+            self.turns.note(turn, "session.fold", sent_ns, kind=Kind.CLIENT)
+            return
+        self.mesh.sessions.moved(call.call_id, outcome)
+        if outcome.code in (stream.INVALID, stream.TOO_LARGE):
+            logs.get().warning("answer.refused", code=outcome.code, reason=outcome.message)
+            self._apologise(call, attachment)
+
+    def _apologise(self, call: LiveCall, attachment: Attachment) -> None:
+        """Say something rather than nothing: no generation could be had."""
+        attachment.answered = True
+        if call.turn is not None:
+            call.turn.log.failed = True
+        attachment.push(NO_GENERATION, self._apology)
+        attachment.close(effects.Finish.FAILED)
+
+    # --- what the other services say ----------------------------------------------------------------------------
+
+    def on_command(self, command: session_pb2.Command) -> None:
+        """Obey session-svc."""
+        call = self.get(command.call_id)
+        kind = command.WhichOneof("kind")
+        if kind == "start_generation":
+            start = command.start_generation
+            self._answered(call, start.attachment_id)
+            turn = self.turn_of(call)
+            turn.log.number, turn.log.generation = start.turn, start.generation
+            done = call.output.start(
+                start.generation,
+                turn=start.turn,
+                attachment_id=start.attachment_id,
+                answers_until_ms=start.answers_until_ms,
+                messages=tuple(wire.message_from(message) for message in start.messages),
+            )
+        elif kind == "cut_generation":
+            cut = command.cut_generation
+            reason = wire.reason_from(cut.reason)
+            done = call.output.obey_cut(cut.through_generation, cut.spoken_at_ms, reason, cut.rule)
+            if reason is effects.CutReason.BARGE_IN:
+                self._carry_out_cut(call, done)
+                return
+        elif kind == "move_output":
+            self._answered(call, command.move_output.attachment_id)
+            done = call.output.move(command.move_output.generation, command.move_output.attachment_id)
+        elif kind == "replay_answer":
+            replay = command.replay_answer
+            self._answered(call, replay.attachment_id)
+            done = call.output.replay(replay.generation, replay.attachment_id, replay.said_text)
+        elif kind == "refuse_answer":
+            self._answered(call, command.refuse_answer.attachment_id)
+            done = call.output.refuse(command.refuse_answer.attachment_id)
+        else:
+            logs.get().warning("command.unknown", command_id=command.command_id)
+            return
+        self._carry_out(call, done)
+
+    def on_verdict(self, verdict: bargein_pb2.Verdict) -> None:
+        """Obey bargein-svc: the fence rises here, before anything else is done."""
+        if verdict.decision != bargein_pb2.DECISION_CUT:
+            return
+        call = self.get(verdict.call_id)
+        done = call.output.cut(verdict.through_generation, verdict.spoken_at_ms, verdict.rule)
+        self._carry_out_cut(call, done)
+
+    def _carry_out_cut(self, call: LiveCall, done: Sequence[effects.Effect]) -> None:
+        """Silence the agent, measure how long that takes, and leave the turn that was cut."""
+        began_ns = time.time_ns()
+        turn = call.turn
+        closing = [effect.attachment_id for effect in done if isinstance(effect, effects.Close)]
+        if turn is not None:
+            for attachment_id in closing:
+                if (attachment := call.attachments.get(attachment_id)) is not None:
+                    attachment.on_closed.append(lambda: self.turns.note(turn, "cut.flush", began_ns))
+        self._carry_out(call, done)
+        if turn is not None and done:
+            turn.log.cut = True
+            self.turns.end_later(call.call_id, turn, FLUSH_S)
+            # What the caller says from here on belongs to the next turn.
+            call.turn = None
+
+    # --- what the provider says ---------------------------------------------------------------------------------
+
+    def caller_stopped(self, call: LiveCall, at_ms: int) -> None:
+        call.caller_stopped_ms = at_ms
+
+    def agent_started(self, call: LiveCall, at_ms: int) -> None:
+        """The caller hears the agent: the answer to the words before has begun."""
+        if call.caller_stopped_ms and call.output.voice is not None and call.turn is not None:
+            if at_ms > call.caller_stopped_ms:
+                self.turns.note(
+                    call.turn, "turn.response", call.caller_stopped_ms * 1_000_000, end_ns=at_ms * 1_000_000
+                )
+            call.caller_stopped_ms = 0
+
+    def agent_stopped(self, call: LiveCall) -> None:
+        done = call.output.agent_fell_silent()
+        self._carry_out(call, done)
+        if done:
+            self._end_turn(call)
+
+    def ended(self, call: LiveCall) -> None:
+        self._carry_out(call, call.output.call_ended())
+        self._end_turn(call)
+
+    # --- carrying out -------------------------------------------------------------------------------------------
+
+    def _carry_out(self, call: LiveCall, done: Sequence[effects.Effect]) -> None:
+        for effect in done:
+            if isinstance(effect, effects.Write):
+                attachment = call.attachments.get(effect.attachment_id)
+                if attachment is not None:
+                    attachment.push(effect.generation, effect.text)
+            elif isinstance(effect, effects.CancelGenerate):
+                run = call.runs.pop(effect.generation, None)
+                if run is not None:
+                    run.cancel()
+            elif isinstance(effect, effects.Close):
+                attachment = call.attachments.get(effect.attachment_id)
+                if attachment is not None:
+                    attachment.close(effect.finish)
+            elif isinstance(effect, effects.PlayoutChanged):
+                self._tell_playout(call, effect)
+            elif isinstance(effect, effects.OpenGenerate):
+                self._open(call, effect)
+            elif isinstance(effect, effects.WriteToolCall):
+                self._write_tool_call(call, effect)
+            elif isinstance(effect, effects.AskAgain):
+                self._ask_again(call, effect.attachment_id)
+            else:
+                self._report(call, effect)
+
+    def _open(self, call: LiveCall, effect: effects.OpenGenerate) -> None:
+        attachment = call.attachments[effect.attachment_id]
+        turn = self.turn_of(call)
+        if turn.timer is not None:
+            turn.timer.cancel()
+
+        def token(text: str) -> None:
+            self._carry_out(call, call.output.token(effect.generation, text))
+
+        def tool_call(piece: effects.WriteToolCall) -> None:
+            self._carry_out(
+                call,
+                call.output.tool_call(
+                    effect.generation,
+                    index=piece.index,
+                    call_id=piece.call_id,
+                    name=piece.name,
+                    arguments=piece.arguments,
+                ),
+            )
+
+        def finished(finish: effects.Finish, provider_first_token_us: int) -> None:
+            call.runs.pop(effect.generation, None)
+            if finish is effects.Finish.FAILED:
+                turn.log.failed = True
+                token(f" {self._apology}" if call.output.voice and call.output.voice.said else self._apology)
+            self._carry_out(call, call.output.finished(effect.generation, finish))
+            first_ns = attachment.first_text_ns
+            if first_ns and provider_first_token_us:
+                added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
+                start_ns = first_ns - max(added_us, 0) * 1000
+                self.turns.note(turn, "mesh.first_token", start_ns, end_ns=first_ns)
+            if not turn.over:
+                self.turns.end_later(call.call_id, turn, QUIET_TURN_S)
+
+        call.runs[effect.generation] = self.generate.run(
+            call.call_id, effect, attachment.request, turn, token=token, tool_call=tool_call, finished=finished
+        )
+
+    def _write_tool_call(self, call: LiveCall, effect: effects.WriteToolCall) -> None:
+        attachment = call.attachments.get(effect.attachment_id)
+        if attachment is not None:
+            attachment.push_tool_call(
+                effect.generation,
+                effect.index,
+                call_id=effect.call_id,
+                name=effect.name,
+                arguments=effect.arguments,
+            )
+
+    def _ask_again(self, call: LiveCall, attachment_id: str) -> None:
+        attachment = call.attachments.get(attachment_id)
+        if attachment is not None:
+            attachment.answered = False
+            self._ask(call, attachment)
+
+    def _answered(self, call: LiveCall, attachment_id: str) -> None:
+        attachment = call.attachments.get(attachment_id)
+        if attachment is not None:
+            attachment.answered = True
+
+    def _report(self, call: LiveCall, report: wire.Report) -> None:
+        if isinstance(report, effects.Cut):
+            self._counters.add(CUTS, reason=report.reason.value)
+        turn = call.turn
+        traceparent = turn.root.traceparent if turn is not None else ""
+        self.mesh.tell(wire.report_event(call.call_id, report, now_ms=self._clock.now_ms(), traceparent=traceparent))
+
+    def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
+        traceparent = call.turn.root.traceparent if call.turn is not None else ""
+        event = wire.playout_event(call.call_id, change, now_ms=self._clock.now_ms(), traceparent=traceparent)
+        self.mesh.watch(event)
+
+    # --- turns and idleness -------------------------------------------------------------------------------------
+
+    def announce(self, call_id: str, ended: call_pb2.TurnEnded) -> None:
+        """Tell every service that a turn has ended, so that it keeps or drops its records."""
+        now_ms = self._clock.now_ms()
+        event = session_pb2.CallEvent(
+            event_id=f"turn:{ended.trace_id}", call_id=call_id, at_ms=now_ms, received_at_ms=now_ms, turn_ended=ended
+        )
+        self.mesh.tell(event)
+        if self.turns.recorder.enabled:
+            self.mesh.judged(event)
+
+    def _end_turn(self, call: LiveCall) -> None:
+        turn, call.turn = call.turn, None
+        if turn is not None:
+            self.turns.ended(call.call_id, turn)
+
+    def tick(self) -> None:
+        """Notice a sleep, and let go of idle calls."""
+        now_s = self._clock.monotonic_s()
+        self._lateness.tick(now_s)
+        while self._calls:
+            oldest = next(iter(self._calls.values()))
+            if now_s - oldest.touched_s < self._idle_s or oldest.attachments or oldest.runs:
+                return
+            self._end_turn(oldest)
+            del self._calls[oldest.call_id]
+
+    def _slept(self) -> int:
+        self._lateness.tick(self._clock.monotonic_s())
+        return self._lateness.slept
+
+    def _forget_idlest(self) -> None:
+        for call_id, call in self._calls.items():
+            if not call.attachments and not call.runs:
+                self._end_turn(call)
+                del self._calls[call_id]
+                return
+
+    async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
+        """Let the answers that are on their way end, for so long and while nobody is in a hurry; then cut the rest."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, hurry)]
+        await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        answering = sum(bool(call.attachments) for call in self._calls.values())
+        logs.get().info("drain.answers", cut=answering, calls=len(self._calls))
+        for call in list(self._calls.values()):
+            if call.attachments:
+                self._carry_out(call, call.output.call_ended())
+            self._end_turn(call)

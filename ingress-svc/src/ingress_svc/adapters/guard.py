@@ -1,0 +1,73 @@
+"""What every request passes first: its size, and whether it comes from whom it says."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+from aiohttp import web
+from svc_runtime.metrics import Counters
+
+from ingress_svc.domain.signatures import MismatchReason, SignatureMismatch, Verifier
+
+REFUSED = "voicemesh.requests.refused"
+
+
+class Guard:
+    """Reads a body within the limit and verifies it over its raw bytes. Nothing has been parsed by then."""
+
+    def __init__(self, *, webhooks: Verifier, llm: Verifier, max_body_bytes: int, counters: Counters) -> None:
+        self._webhooks = webhooks
+        self._llm = llm
+        self._max_body_bytes = max_body_bytes
+        self._counters = counters
+        reasons = ("too_large", "encoding", *(reason.value for reason in MismatchReason))
+        counters.declare(REFUSED, "Requests refused before their body was parsed.", reason=reasons)
+
+    async def webhook(self, request: web.Request) -> bytes:
+        """Return the raw body of a webhook. Raises the HTTP error to answer with."""
+        return await self._body(request, self._webhooks)
+
+    async def llm(self, request: web.Request) -> bytes:
+        """Return the raw body of a custom-LLM request. Raises the HTTP error to answer with."""
+        return await self._body(request, self._llm)
+
+    async def _body(self, request: web.Request, verifier: Verifier) -> bytes:
+        # aiohttp hands out inflated bytes, and the signature covers those that were sent.
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise self._error(web.HTTPUnsupportedMediaType, "encoding", "send the body without Content-Encoding")
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise self._too_large()
+        try:
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise self._too_large() from None
+        try:
+            verifier.verify(request.headers, method=request.method, url=str(request.url), body=raw, now_s=time.time())
+        except SignatureMismatch as error:
+            raise self._error(
+                web.HTTPUnauthorized, error.reason.value, "the request is not signed as configured"
+            ) from None
+        return raw
+
+    def _too_large(self) -> web.HTTPException:
+        self._counters.add(REFUSED, reason="too_large")
+        return web.HTTPRequestEntityTooLarge(
+            max_size=self._max_body_bytes,
+            body=_error_body(f"the body is larger than {self._max_body_bytes} bytes"),
+            content_type="application/json",
+        )
+
+    def _error(self, kind: type[web.HTTPException], reason: str, message: str) -> web.HTTPException:
+        self._counters.add(REFUSED, reason=reason)
+        return kind(body=_error_body(message), content_type="application/json")
+
+
+def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Response:
+    """Return an error as JSON: what is wrong and what would be right, nothing of what was sent."""
+    headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
+    return web.Response(status=status, body=_error_body(message), content_type="application/json", headers=headers)
+
+
+def _error_body(message: str) -> bytes:
+    return orjson.dumps({"error": message})

@@ -1,0 +1,109 @@
+"""The public port: routes, health, and the life of the HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import orjson
+from aiohttp import web
+from svc_runtime import logs
+from svc_runtime.metrics import Counters, Gauge, render
+from svc_runtime.server import CannotListen
+
+from ingress_svc.adapters.custom_llm import CustomLlm
+from ingress_svc.adapters.webhook import VapiWebhook
+
+WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
+"""Ours, and the article's."""
+LLM_PATHS = ("/vapi/llm", "/vapi/llm/chat/completions", "/vapi/llm/chat/completions/chat/completions")
+"""As a base URL, completed by the client, and completed although it was complete: all three occur."""
+KEEP_ALIVE_S = 75.0
+"""Longer than a proxy keeps its own idle connections (nginx: 60 s), so that the proxy closes first."""
+
+
+def application(
+    *,
+    webhook: VapiWebhook,
+    llm: CustomLlm,
+    missing: Callable[[], Sequence[str]],
+    draining: Callable[[], bool],
+    counters: Counters,
+    gauges: Sequence[Gauge],
+    max_body_bytes: int,
+) -> web.Application:
+    """Return the application. Everything that changes state stands behind the guard of its handler."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        waits_for = [*missing(), *(["drain"] if draining() else [])]
+        body = orjson.dumps({"ready": not waits_for, "waits_for": waits_for})
+        return web.Response(status=503 if waits_for else 200, body=body, content_type="application/json")
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=render(counters, gauges))
+
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_no_details])
+    for path in WEBHOOK_PATHS:
+        app.router.add_post(path, webhook.handle)
+    for path in LLM_PATHS:
+        app.router.add_post(path, llm.handle)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+@web.middleware
+async def _no_details(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A defect of ours is a 500 that says nothing about us; the log names it."""
+    try:
+        return await handler(request)
+    except (web.HTTPException, asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line before the wire
+        logs.get().exception("request.failed", error, path=request.path)
+        return web.json_response({"error": "the request could not be handled; see the log of ingress-svc"}, status=500)
+
+
+class HttpServer:
+    """The application on its port."""
+
+    def __init__(self, app: web.Application, *, host: str, port: int, drain_s: float) -> None:
+        # Without handler_cancellation a handler learns at its next write that the peer has gone; while the model
+        # thinks, never.
+        self._runner = web.AppRunner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_S,
+            shutdown_timeout=drain_s,
+        )
+        self._host = host
+        self._port = port
+
+    async def start(self) -> None:
+        """Listen. Raises CannotListen."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise CannotListen(
+                f"cannot listen on {self._host}:{self._port} ({error.strerror or error}); "
+                "set VOICEMESH_HTTP_PORT to a free port"
+            ) from error
+
+    async def stop_listening(self) -> None:
+        """Take no new connections; those that are open live on."""
+        for site in list(self._runner.sites):
+            await site.stop()
+
+    async def close(self) -> None:
+        """Let running handlers end within the drain time, then close."""
+        await self._runner.cleanup()

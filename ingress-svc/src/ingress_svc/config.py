@@ -1,0 +1,106 @@
+"""Settings of ingress-svc."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from svc_runtime.config import ConfigError, setting
+
+from ingress_svc.domain.signatures import PRESETS
+
+APOLOGY = "Sorry, I lost my thread for a moment. Could you say that again, please?"
+
+
+@dataclass(frozen=True)
+class Config:
+    host: str = setting(
+        "VOICEMESH_HTTP_HOST", "127.0.0.1", meaning="Address that the public port is bound to; 0.0.0.0 for all."
+    )
+    port: int = setting("VOICEMESH_HTTP_PORT", 8080, meaning="The public port: webhooks, custom LLM, health.")
+    vapi_secrets: str = setting(
+        "VOICEMESH_VAPI_SECRET",
+        meaning="Secret of Vapi's webhooks; several, separated by commas, are active at once (rotation).",
+        secret=True,
+    )
+    vapi_schemes: tuple[str, ...] = setting(
+        "VOICEMESH_VAPI_SCHEMES",
+        tuple(PRESETS),
+        meaning="Ways in which a webhook may prove its origin: vapi-default and article (HMAC), x-vapi-secret, bearer.",
+    )
+    llm_keys: str = setting(
+        "VOICEMESH_VAPI_LLM_KEY",
+        "",
+        meaning="API key of the custom-LLM endpoint (commas as above); empty means the webhook secrets.",
+        secret=True,
+    )
+    max_body_bytes: int = setting(
+        "VOICEMESH_MAX_BODY_BYTES",
+        8 * 1024 * 1024,
+        meaning="Largest accepted body. Vapi repeats the whole conversation in each event: 18 kB at the first, more "
+        "with every turn.",
+    )
+    session_targets: tuple[str, ...] = setting(
+        "VOICEMESH_SESSION_TARGETS", ("127.0.0.1:50051",), meaning="Replicas of session-svc, host:port with commas."
+    )
+    bargein_targets: tuple[str, ...] = setting(
+        "VOICEMESH_BARGEIN_TARGETS", ("127.0.0.1:50052",), meaning="Replicas of bargein-svc, host:port with commas."
+    )
+    llm_targets: tuple[str, ...] = setting(
+        "VOICEMESH_LLM_TARGETS", ("127.0.0.1:50053",), meaning="Replicas of llm-svc, host:port with commas."
+    )
+    hold_s: float = setting(
+        "VOICEMESH_HOLD_S",
+        1.5,
+        meaning="Seconds that a durable event waits for its acknowledgement before it is answered 503.",
+    )
+    generate_timeout_s: float = setting(
+        "VOICEMESH_GENERATE_TIMEOUT_S", 60.0, meaning="Longest run of one generation, in seconds."
+    )
+    first_piece_s: float = setting(
+        "VOICEMESH_FIRST_PIECE_S",
+        8.0,
+        meaning="Seconds until the first piece of an answer must be there, both models and a restart of llm-svc "
+        "included; then the agent apologises.",
+    )
+    most_calls: int = setting(
+        "VOICEMESH_INGRESS_MOST_CALLS", 20_000, meaning="Most calls that one ingress keeps; the idlest go first."
+    )
+    idle_s: float = setting(
+        "VOICEMESH_SESSION_IDLE_S",
+        300.0,
+        meaning="Seconds without any event after which a call is given up as abandoned. Idle, not age: a call of an "
+        "hour is normal.",
+    )
+    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
+    budget_file: str = setting("VOICEMESH_BUDGET_FILE", "budget.toml", meaning="The latency budget.")
+    trace_one_in: int = setting(
+        "VOICEMESH_TRACE_ONE_IN",
+        20,
+        meaning="Of the turns without cut, failure or breach, one in so many is traced; 1 traces all, 0 none of them.",
+    )
+    drain_s: float = setting(
+        "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service may take to finish what it has begun after SIGTERM."
+    )
+    otlp_endpoint: str = setting(
+        "VOICEMESH_OTLP_ENDPOINT",
+        "",
+        meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
+    )
+    log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
+
+
+def apology(path: str) -> str:
+    """Return what the agent says when its model fails. Raises ConfigError naming file and key."""
+    file = Path(path)
+    if not file.exists():
+        return APOLOGY
+    try:
+        agent = tomllib.loads(file.read_text(encoding="utf-8")).get("agent", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+    text = agent.get("apology", APOLOGY) if isinstance(agent, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"{file}: [agent] apology must be a sentence in quotes")
+    return text

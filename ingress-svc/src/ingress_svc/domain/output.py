@@ -1,0 +1,273 @@
+"""The output of one call: which generation holds the voice, and what may still leave.
+
+Pure: methods take what happened and return what is to be done. Commands, verdicts, tokens and hang-ups may come in any
+order and twice.
+
+    waiting ── Start ──▶ running ── model ends ──▶ sounding ── playout ends ──▶ gone
+                            │                          │
+                            └──────── cut ─────────────┴──▶ fenced: nothing of it leaves any more
+
+On Vapi a generation sounds on after its last token, until the provider says that the agent fell silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ingress_svc.domain.chat import ChatMessage
+from ingress_svc.domain.effects import (
+    AskAgain,
+    AttachmentClosed,
+    CancelGenerate,
+    Close,
+    Cut,
+    CutReason,
+    Effect,
+    Ended,
+    Finish,
+    OpenGenerate,
+    PlayoutChanged,
+    PlayoutState,
+    RequestCut,
+    Started,
+    Write,
+    WriteToolCall,
+)
+
+TAIL_CHARS = 200
+"""How much of what was said bargein-svc sees: enough to tell whether it ended in a question."""
+
+
+@dataclass(slots=True)
+class Voice:
+    """A generation that is running or sounding here."""
+
+    generation: int
+    turn: int
+    attachment_id: str
+    answers_until_ms: int
+    running: bool = True
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def said_text(self) -> str:
+        return "".join(self.said)
+
+
+@dataclass(slots=True)
+class Output:
+    """All that one call may still say through this ingress."""
+
+    fence: int = 0
+    """No content of a generation up to this one leaves."""
+    cut_spoken_at_ms: int = 0
+    """Answers to words spoken before this are stale."""
+    voice: Voice | None = None
+    """At most one: the generation that holds the output."""
+    attachments: set[str] = field(default_factory=set)
+    """Open requests."""
+    over: bool = False
+    """The call has ended: nothing starts any more."""
+
+    def may_write(self, generation: int) -> bool:
+        """Whether content of ``generation`` may leave at this moment."""
+        return generation > self.fence and self.voice is not None and self.voice.generation == generation
+
+    def attached(self, attachment_id: str) -> None:
+        self.attachments.add(attachment_id)
+
+    def start(
+        self,
+        generation: int,
+        *,
+        turn: int,
+        attachment_id: str,
+        answers_until_ms: int,
+        messages: tuple[ChatMessage, ...],
+    ) -> list[Effect]:
+        """Obey StartGeneration: run it, or record why it may not run. A second delivery changes nothing."""
+        voice = self.voice
+        if voice is not None and voice.generation == generation:
+            return [Started(generation, voice.attachment_id)]
+        if generation <= self.fence:
+            return self._not_started(generation, turn, attachment_id, CutReason.SUPERSEDED)
+        if self.over:
+            return self._not_started(generation, turn, attachment_id, CutReason.CALL_ENDED)
+        if answers_until_ms < self.cut_spoken_at_ms:
+            self.fence = generation
+            return self._not_started(generation, turn, attachment_id, CutReason.STALE)
+        effects = self._give_way(CutReason.SUPERSEDED)
+        if attachment_id not in self.attachments:
+            self.fence = generation
+            return effects + self._not_started(generation, turn, attachment_id, CutReason.PEER_CLOSED)
+        self.fence = generation - 1
+        self.voice = Voice(generation, turn, attachment_id, answers_until_ms)
+        return [
+            *effects,
+            OpenGenerate(generation, turn, attachment_id, messages),
+            Started(generation, attachment_id),
+            PlayoutChanged(generation, PlayoutState.PREPARING, answers_until_ms),
+        ]
+
+    def token(self, generation: int, text: str) -> list[Effect]:
+        """Take text from the model."""
+        voice = self._running(generation)
+        if voice is None or not text:
+            return []
+        first = not voice.said
+        voice.said.append(text)
+        effects: list[Effect] = [Write(voice.attachment_id, generation, text)]
+        if first:
+            effects.append(self._playing(voice))
+        return effects
+
+    def tool_call(self, generation: int, *, index: int, call_id: str, name: str, arguments: str) -> list[Effect]:
+        """Take a piece of a tool call from the model."""
+        voice = self._running(generation)
+        if voice is None:
+            return []
+        return [WriteToolCall(voice.attachment_id, generation, index, call_id, name, arguments)]
+
+    def finished(self, generation: int, finish: Finish) -> list[Effect]:
+        """The model has said all, or has failed after the words that stand at the end."""
+        voice = self._running(generation)
+        if voice is None:
+            return []
+        voice.running = False
+        self.attachments.discard(voice.attachment_id)
+        effects: list[Effect] = [
+            Close(voice.attachment_id, finish),
+            Ended(generation, voice.turn, voice.said_text, finish),
+        ]
+        if voice.said:
+            return [*effects, self._playing(voice)]
+        self.voice = None
+        return [*effects, PlayoutChanged(generation, PlayoutState.OVER, voice.answers_until_ms)]
+
+    def cut(self, through_generation: int, spoken_at_ms: int, rule: str) -> list[Effect]:
+        """Obey a verdict. Where the output is not here, whoever holds it is to be found."""
+        known = self.fence >= through_generation and self.cut_spoken_at_ms >= spoken_at_ms
+        effects = self._cut(through_generation, spoken_at_ms, CutReason.BARGE_IN, rule)
+        if effects or known:
+            return effects
+        return [RequestCut(through_generation, spoken_at_ms, rule)]
+
+    def obey_cut(self, through_generation: int, spoken_at_ms: int, reason: CutReason, rule: str) -> list[Effect]:
+        """Obey CutGeneration. What is not here any more is recorded as cut, so that the command is settled."""
+        effects = self._cut(through_generation, spoken_at_ms, reason, rule)
+        return effects or [Cut(through_generation, 0, "", reason, spoken_at_ms, rule)]
+
+    def move(self, generation: int, attachment_id: str) -> list[Effect]:
+        """Obey MoveOutput: the same answer from its first byte on another attachment."""
+        voice = self.voice
+        if attachment_id not in self.attachments:
+            return [AttachmentClosed(attachment_id)]
+        if voice is None or voice.generation != generation or generation <= self.fence:
+            return [AskAgain(attachment_id)]
+        if voice.attachment_id == attachment_id:
+            return [Started(generation, attachment_id)]
+        old, voice.attachment_id = voice.attachment_id, attachment_id
+        self.attachments.discard(old)
+        effects: list[Effect] = [Close(old), Started(generation, attachment_id)]
+        if voice.said:
+            effects.append(Write(attachment_id, generation, voice.said_text))
+        if not voice.running:
+            self.attachments.discard(attachment_id)
+            effects.append(Close(attachment_id))
+        return effects
+
+    def replay(self, generation: int, attachment_id: str, said_text: str) -> list[Effect]:
+        """Obey ReplayAnswer: an answer that was complete, once more."""
+        if attachment_id not in self.attachments:
+            return [AttachmentClosed(attachment_id)]
+        if generation <= self.fence or self.over:
+            return [AskAgain(attachment_id)]
+        effects: list[Effect] = []
+        if self.voice is None or self.voice.generation != generation:
+            effects += self._give_way(CutReason.SUPERSEDED)
+            self.voice = Voice(generation, 0, attachment_id, self.cut_spoken_at_ms, running=False, said=[said_text])
+        self.attachments.discard(attachment_id)
+        return [
+            *effects,
+            Write(attachment_id, generation, said_text),
+            Close(attachment_id),
+            AttachmentClosed(attachment_id),
+        ]
+
+    def refuse(self, attachment_id: str) -> list[Effect]:
+        """Obey RefuseAnswer: close without content."""
+        self.attachments.discard(attachment_id)
+        return [Close(attachment_id), AttachmentClosed(attachment_id)]
+
+    def peer_closed(self, attachment_id: str) -> list[Effect]:
+        """Whoever asked has gone away: nobody wants the rest of the answer."""
+        if attachment_id not in self.attachments:
+            return []
+        self.attachments.discard(attachment_id)
+        voice = self.voice
+        if voice is None or voice.attachment_id != attachment_id or not voice.running:
+            return [AttachmentClosed(attachment_id)]
+        return self._silence(CutReason.PEER_CLOSED)
+
+    def agent_fell_silent(self) -> list[Effect]:
+        """The provider has stopped playing: what sounded is over. What still runs will sound again."""
+        voice = self.voice
+        if voice is None or voice.running:
+            return []
+        self.voice = None
+        return [PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)]
+
+    def call_ended(self) -> list[Effect]:
+        """Silence everything for good."""
+        self.over = True
+        effects = self._give_way(CutReason.CALL_ENDED)
+        for attachment_id in sorted(self.attachments):
+            effects += [Close(attachment_id), AttachmentClosed(attachment_id)]
+        self.attachments.clear()
+        return effects
+
+    def _running(self, generation: int) -> Voice | None:
+        voice = self.voice
+        return voice if voice is not None and voice.running and self.may_write(generation) else None
+
+    def _playing(self, voice: Voice) -> PlayoutChanged:
+        tail = voice.said_text[-TAIL_CHARS:]
+        return PlayoutChanged(voice.generation, PlayoutState.PLAYING, voice.answers_until_ms, tail)
+
+    def _cut(self, through: int, spoken_at_ms: int, reason: CutReason, rule: str) -> list[Effect]:
+        """Raise the fence, and silence the voice if the cut names it: by number, or as an answer to older words."""
+        self.fence = max(self.fence, through)
+        self.cut_spoken_at_ms = max(self.cut_spoken_at_ms, spoken_at_ms)
+        voice = self.voice
+        if voice is None or not (voice.generation <= through or voice.answers_until_ms < spoken_at_ms):
+            return []
+        return self._silence(reason, spoken_at_ms=spoken_at_ms, rule=rule)
+
+    def _give_way(self, reason: CutReason) -> list[Effect]:
+        """Make room: cut what runs. What only sounded has said all and is simply over."""
+        if self.voice is not None and not self.voice.running:
+            return self.agent_fell_silent()
+        return self._silence(reason)
+
+    def _silence(self, reason: CutReason, *, spoken_at_ms: int = 0, rule: str = "") -> list[Effect]:
+        voice = self.voice
+        if voice is None:
+            return []
+        self.voice = None
+        self.fence = max(self.fence, voice.generation)
+        effects: list[Effect] = []
+        if voice.running:
+            effects.append(CancelGenerate(voice.generation))
+            if voice.attachment_id in self.attachments:
+                self.attachments.discard(voice.attachment_id)
+                effects.append(Close(voice.attachment_id))
+        cut = Cut(voice.generation, voice.turn, voice.said_text, reason, spoken_at_ms, rule)
+        over = PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)
+        return [*effects, cut, over]
+
+    def _not_started(self, generation: int, turn: int, attachment_id: str, reason: CutReason) -> list[Effect]:
+        effects: list[Effect] = []
+        if attachment_id in self.attachments:
+            self.attachments.discard(attachment_id)
+            effects.append(Close(attachment_id))
+        return [*effects, Cut(generation, turn, "", reason)]
