@@ -1,13 +1,12 @@
 import base64
 import hashlib
 import hmac
-import json
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.vapi_samples import sample
 from hypothesis import given
 from hypothesis import strategies as st
 from ingress_svc.domain.signatures import (
@@ -24,7 +23,7 @@ from ingress_svc.domain.signatures import (
     Verifier,
 )
 
-VECTORS = json.loads((Path(__file__).parents[2] / "fixtures" / "vapi" / "auth" / "vectors.json").read_bytes())
+VECTORS = sample("auth/vectors")
 NOW_S = 1787428812.5
 BODY = b'{"message":{"type":"hang","call":{"id":"a"}}}'
 SECRET = "test-secret"
@@ -321,6 +320,20 @@ def test_a_placeholder_in_what_is_signed_stays_what_it_is() -> None:
     body = b"{timestamp}{url}"
     digest = hmac.new(SECRET.encode(), b"1787428812." + body, hashlib.sha256).hexdigest()
     verify(VAPI_DEFAULT, {"x-signature": digest, "x-timestamp": "1787428812"}, body)
+
+
+def test_text_around_the_placeholders_is_signed_as_it_stands() -> None:
+    scheme = HmacScheme(payload_format="timestamp={timestamp}body{body}body")
+    verify(scheme, sign(scheme))
+    plain = HmacScheme(payload_format="body{body}")
+    verify(plain, sign(plain))
+
+
+@pytest.mark.parametrize("prefix", ["", "sha512=", "SHA256=", "sha256", "sha256==", " sha256="])
+def test_a_signature_behind_another_prefix_is_a_mismatch(prefix: str) -> None:
+    scheme = HmacScheme(signature_prefix="sha256=")
+    text = sign(scheme)["x-signature"].removeprefix("sha256=")
+    assert refusal(scheme, sign(scheme) | {"x-signature": prefix + text}) is MismatchReason.MALFORMED
 
 
 def test_the_scheme_that_came_furthest_names_the_reason() -> None:

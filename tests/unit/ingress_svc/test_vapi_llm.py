@@ -1,21 +1,13 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.vapi_samples import CALL, SAMPLES, sample
 from hypothesis import given
 from hypothesis import strategies as st
 from ingress_svc.domain import vapi
 from ingress_svc.domain.chat import ChatMessage
 from ingress_svc.domain.vapi_llm import DONE, BadReason, BadRequest, LlmRequest, SseEncoder, decode, error_body
-
-SAMPLES = Path(__file__).parents[2] / "fixtures" / "vapi" / "custom_llm"
-CALL_ID = "vapi:01a02b10-7c1e-7d5a-9f3e-2b6c8d0e4f11"
-
-
-def sample() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((SAMPLES / "request.json").read_bytes())
-    return loaded
 
 
 def read(body: object, *, header: str | None = None) -> LlmRequest:
@@ -30,9 +22,9 @@ def read_messages(*items: object) -> tuple[ChatMessage, ...]:
 
 
 def test_the_sample_request_reads_whole() -> None:
-    body = sample()
+    body = sample("custom_llm/request")
     assert read(body) == LlmRequest(
-        call_id=CALL_ID,
+        call_id=f"vapi:{CALL}",
         messages=(
             ChatMessage("system", "You are Robin, the booking assistant of Trattoria Uno. Keep answers short."),
             ChatMessage("assistant", "Thank you for calling. I can help you"),
@@ -197,13 +189,12 @@ def test_an_unusable_number_reads_as_unset(
 def test_tools_keep_the_order_of_their_members() -> None:
     tools = [{"type": "function", "function": {"name": "z", "parameters": {"b": 1, "a": 2}}}]
     assert read({"messages": [], "tools": [*tools, "junk"]}).tools_json == json.dumps(tools, separators=(",", ":"))
-    for none in (None, [], {}, "x", ["junk"]):
-        without: dict[str, object] = {"messages": [], "tools": none}
-        assert read(without).tools_json == ""
+    for no_tools in ("null", "[]", "{}", '"x"', '["junk"]'):
+        assert read({"messages": [], "tools": json.loads(no_tools)}).tools_json == ""
 
 
 def test_nothing_of_credentials_numbers_and_control_urls_is_read() -> None:
-    body = sample()
+    body = sample("custom_llm/request")
     request = read(body)
     held = json.dumps([str(request), request.tools_json, [(item.role, item.content) for item in request.messages]])
     for secret in ("twilio", "REDACTED", "+1500", "monitor", "wss:", "ACxx", "tenant"):
@@ -259,7 +250,7 @@ def frames(stream: bytes) -> list[Any]:
 def test_an_answer_in_words_is_the_sample() -> None:
     sse = encoder()
     stream = sse.opening() + sse.text("Perfect, ") + sse.text("I can book that for you.") + sse.closing() + DONE
-    assert frames(stream) == frames((SAMPLES / "response.text.sse").read_bytes())
+    assert frames(stream) == frames((SAMPLES / "custom_llm" / "response.text.sse").read_bytes())
 
 
 def test_an_answer_that_asks_for_a_tool_is_the_sample() -> None:
@@ -269,7 +260,7 @@ def test_an_answer_that_asks_for_a_tool_is_the_sample() -> None:
     stream += sse.tool_call(0, arguments='{"party_size": 4, ')
     stream += sse.tool_call(0, arguments='"time": "19:00"}')
     stream += sse.closing("tool_calls") + DONE
-    expected = frames((SAMPLES / "response.tool-call.sse").read_bytes())
+    expected = frames((SAMPLES / "custom_llm" / "response.tool-call.sse").read_bytes())
     expected[0]["choices"][0]["delta"]["content"] = ""
     assert frames(stream) == expected
 
