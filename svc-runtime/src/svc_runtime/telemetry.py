@@ -193,10 +193,13 @@ class Recorder:
             self._drop_oldest_trace("records")
 
     def end_trace(self, trace_id: int, keep: bool) -> None:
-        """Judge a trace: its records become spans or are dropped, and so do those that come later."""
+        """Judge a trace: its records become spans or are dropped, and so do those that come later.
+
+        What has been kept stays kept, for half a trace is worse than one too many.
+        """
         if not self.enabled:
             return
-        self._remember(trace_id, keep)
+        keep = self._remember(trace_id, keep)
         trace = self._open.pop(trace_id, None)
         if trace is None:
             return
@@ -293,11 +296,12 @@ class Recorder:
         self._held -= len(oldest.records)
         self._counters.add(DROPPED, len(oldest.records), reason=reason)
 
-    def _remember(self, trace_id: int, keep: bool) -> None:
-        self._verdicts.pop(trace_id, None)
+    def _remember(self, trace_id: int, keep: bool) -> bool:
+        keep = self._verdicts.pop(trace_id, False) or keep
         self._verdicts[trace_id] = keep
         if len(self._verdicts) > self._limits.max_verdicts:
             del self._verdicts[next(iter(self._verdicts))]
+        return keep
 
     def _enqueue(self, records: Sequence[Record] | deque[Record]) -> None:
         self._queue.extend(records)

@@ -103,14 +103,26 @@ async def test_a_record_after_the_verdict_follows_it(keep: bool) -> None:
     assert await bench.names() == (["late"] if keep else [])
 
 
-async def test_a_second_verdict_holds_for_what_comes_after_it() -> None:
+async def test_what_was_kept_stays_kept_so_that_its_trace_is_whole() -> None:
     bench = Bench()
     span = new_trace()
-    bench.recorder.end_trace(span.trace_id, keep=True)
-    bench.note(span, "first")
+    bench.note(span.child(), "first")
+    bench.clock.seconds += 31
+    bench.recorder.keep_unjudged()
+    bench.note(span.child(), "second")
     bench.recorder.end_trace(span.trace_id, keep=False)
+    bench.note(span, "third")
+    assert await bench.names() == ["first", "second", "third"]
+
+
+async def test_what_was_dropped_can_still_be_kept_from_now_on() -> None:
+    bench = Bench()
+    span = new_trace()
+    bench.recorder.end_trace(span.trace_id, keep=False)
+    bench.note(span, "first")
+    bench.recorder.end_trace(span.trace_id, keep=True)
     bench.note(span, "second")
-    assert await bench.names() == ["first"]
+    assert await bench.names() == ["second"]
 
 
 async def test_without_a_verdict_a_trace_is_kept_after_30_s() -> None:

@@ -1,0 +1,200 @@
+"""Write docs/settings.md from the settings that the code declares, or check that it says what the code says.
+
+Usage: python scripts/settings_table.py --write | --check
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from svc_runtime.config import Setting, describe
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/settings.md"
+
+PROCESSES = {
+    "ingress-svc": "ingress_svc.config",
+    "session-svc": "session_svc.config",
+    "bargein-svc": "bargein_svc.config",
+    "llm-svc": "llm_svc.config",
+    "voicemesh": "voicemesh_cli.config",
+}
+"""Who reads settings; ``voicemesh`` is the command."""
+
+
+class Key(NamedTuple):
+    """A key of a TOML file."""
+
+    name: str
+    default: str
+    readers: str
+    meaning: str
+
+
+_MODEL = "model.fallback has the same keys."
+AGENT = (
+    Key("agent.name", "none", "", "Who the agent is, for people; nothing depends on it."),
+    Key("agent.greeting", "none", "voicemesh", "What the agent says first in the sample call; Vapi says its own."),
+    Key(
+        "agent.prompt", "none", "session-svc", "The system prompt. Without it the telephone provider's stays in force."
+    ),
+    Key("agent.apology", "a sentence", "ingress-svc", "What the agent says when its model fails."),
+    Key(
+        "model.provider",
+        "required",
+        "llm-svc",
+        f"`scripted`, or `openai` for any server that speaks its chat completions. {_MODEL}",
+    ),
+    Key("model.name", "`booking` if scripted", "llm-svc", "The model as its server calls it."),
+    Key("model.base_url", "`https://api.openai.com/v1`", "llm-svc", "The server, up to and with `/v1`."),
+    Key("model.temperature", "the server's", "llm-svc", "0 to 2. What the telephone provider sends wins."),
+    Key("model.max_tokens", "the server's", "llm-svc", "Longest answer. What the telephone provider sends wins."),
+    Key(
+        "model.first_token_timeout_s",
+        "`VOICEMESH_LLM_FIRST_TOKEN_S`",
+        "llm-svc",
+        "Seconds to the first token before the fallback is asked, 0.1 to 60.",
+    ),
+    Key("model.include_usage", "`false`", "llm-svc", "Ask for token counts; some servers refuse the request over it."),
+    Key(
+        "model.fallback", "none", "llm-svc", "The model that is asked once when the first fails before its first token."
+    ),
+    Key(
+        "barge_in.language",
+        "`en`",
+        "bargein-svc",
+        "The pack of stop phrases, corrections, acknowledgements: `en`, `es`.",
+    ),
+    Key(
+        "barge_in.min_words",
+        "`2`",
+        "bargein-svc",
+        "More words than these cut the agent off whatever they are, unless all of them only acknowledge.",
+    ),
+    Key("barge_in.greeting_interruptible", "`true`", "bargein-svc", "Whether words may cut the greeting off."),
+)
+BUDGET = (
+    Key("version", "required", "", "A whole number that rises with every change of a figure."),
+    Key("hops.*.from", "required", "", "Where the measured time begins, in words."),
+    Key("hops.*.to", "required", "", "Where it ends, in words."),
+    Key("hops.*.budget_ms", "required", "ingress-svc", "What the hop may cost at the 99th percentile."),
+    Key("hops.*.aim_ms", "none", "", "What we work towards on a quiet machine; at most the budget."),
+)
+
+HEAD = """# Settings
+
+Written by `make docs` from what the code declares; do not edit it by hand.
+
+Every process reads its settings from environment variables, once, when it starts, and reports all that are wrong at
+once. Lists are separated by commas; switches are `on` or `off`. A secret may stand in a file instead: set the variable
+with `_FILE` to its path.
+"""
+
+
+def page() -> str:
+    """Return docs/settings.md as it should be."""
+    lines = [HEAD, "| variable | default | read by | meaning |", "|---|---|---|---|"]
+    lines += [_variable_row(variable, uses) for variable, uses in sorted(_variables().items())]
+    lines += ["", "## agent.toml", "", "The agent; `VOICEMESH_AGENT_FILE` names the file.", "", *_key_table(AGENT)]
+    lines += ["", "## budget.toml", "", "The latency budget; `VOICEMESH_BUDGET_FILE` names the file. One table a hop,"]
+    lines += ['such as `[hops."session.fold"]`.', "", *_key_table(BUDGET), ""]
+    return "\n".join(lines)
+
+
+def problems() -> list[str]:
+    """Return the keys of the shipped files that the page does not explain."""
+    explained = {"agent.toml": {key.name for key in AGENT}, "budget.toml": {key.name for key in BUDGET}}
+    found = []
+    for name, keys in explained.items():
+        content = tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
+        for key in _keys(content):
+            plain = key.replace("model.fallback.", "model.")
+            if name == "budget.toml" and key.startswith("hops."):
+                plain = "hops.*." + key.rpartition(".")[2]
+            if plain not in keys:
+                found.append(f"{name}: {key} is not explained in {Path(__file__).name}; add it there")
+    return found
+
+
+def _keys(content: dict[str, object], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _variables() -> dict[str, dict[str, Setting]]:
+    """Return every variable with its declaration in each process that reads it."""
+    variables: dict[str, dict[str, Setting]] = {}
+    for process, module in PROCESSES.items():
+        for config in _configs(module):
+            for row in describe(config):
+                variables.setdefault(row.variable, {})[process] = row
+    return variables
+
+
+def _configs(module: str) -> Iterator[type]:
+    for _, member in inspect.getmembers(importlib.import_module(module), inspect.isclass):
+        if member.__module__ == module and dataclasses.is_dataclass(member):
+            fields = dataclasses.fields(member)
+            if fields and all("variable" in field.metadata for field in fields):
+                yield member
+
+
+def _variable_row(variable: str, uses: dict[str, Setting]) -> str:
+    secret = any(row.secret for row in uses.values())
+    name = f"`{variable}`" + (f", `{variable}_FILE`" if secret else "")
+    default = _by_reader({process: _default(row) for process, row in uses.items()}, joint=", ")
+    meaning = _by_reader({process: row.meaning for process, row in uses.items()}, joint=" ")
+    return _row((name, default, ", ".join(uses), ("Secret. " if secret else "") + meaning))
+
+
+def _by_reader(texts: dict[str, str], *, joint: str) -> str:
+    """Return the one text, or every different one with who has it."""
+    readers: dict[str, list[str]] = {}
+    for process, text in texts.items():
+        readers.setdefault(text, []).append(process)
+    if len(readers) == 1:
+        return next(iter(readers))
+    return joint.join(f"{text} ({', '.join(who)})" for text, who in readers.items())
+
+
+def _default(row: Setting) -> str:
+    return row.default if row.default == "required" else f"`{row.default}`" if row.default else "empty"
+
+
+def _key_table(keys: Iterable[Key]) -> list[str]:
+    rows = [_row((f"`{key.name}`", key.default, key.readers or "nobody", key.meaning)) for key in keys]
+    return ["| key | default | read by | meaning |", "|---|---|---|---|", *rows]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--write", action="store_true", help="write docs/settings.md")
+    mode.add_argument("--check", action="store_true", help="fail when docs/settings.md is out of date")
+    write = parser.parse_args().write
+    found = problems()
+    if write:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        found.append("docs/settings.md is out of date; run: make docs")
+    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
