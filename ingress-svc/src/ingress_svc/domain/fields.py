@@ -57,5 +57,5 @@ def _iso_ms(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
