@@ -11,7 +11,7 @@ import grpc.aio
 from svc_runtime.channel import SERVER, open_channel
 from svc_runtime.feed import Feed
 from svc_runtime.link import Link, LinkLimits
-from svc_runtime.stream import StreamShape
+from svc_runtime.stream import Outcome, StreamShape
 from voicemesh.session.v1 import session_pb2, session_pb2_grpc
 from voicemesh.type.v1 import stream_pb2
 
@@ -32,6 +32,13 @@ def event(name: str, text: str = "") -> Any:
 
 def command(name: str, text: str = "") -> Any:
     return session_pb2.Command(command_id=name, replay_answer={"said_text": text})
+
+
+class Outcomes(dict[str, list[int]]):
+    """The codes that each event's outcome callback was called with."""
+
+    def of(self, name: str) -> Callable[[Outcome], None]:
+        return lambda outcome: self.setdefault(name, []).append(outcome.code)
 
 
 class FeedServicer(session_pb2_grpc.SessionServiceServicer):
@@ -129,3 +136,42 @@ async def until(condition: Callable[[], object], within_s: float = 10.0) -> None
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the subject knows nothing of its observer
             await asyncio.sleep(0.002)
+
+
+class CuttingProxy:
+    """Passes TCP on to ``port`` and cuts connections, in the middle of whatever they carry."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def close(self) -> None:
+        self.cut()
+        assert self._server is not None
+        self._server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, back}
+        await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1_000):
+                writer.write(data)
+                await writer.drain()
+        except (ConnectionError, OSError):
+            pass
+        finally:
+            writer.close()

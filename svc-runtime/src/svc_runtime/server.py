@@ -250,7 +250,7 @@ async def _drain(drain: Callable[[], Awaitable[None]], drain_s: float, *, hurry:
 
 def _bind(server: grpc.aio.Server, listen: str) -> int:
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > 65_535:
         raise CannotListen(f"cannot listen on {listen!r}: it must be host:port, for example 127.0.0.1:50051")
     # gRPC reports a taken port on several lines of its own and not in its exception, so it is tried here first.
     try:
@@ -259,7 +259,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> int:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
         return server.add_insecure_port(listen)
-    except (OSError, OverflowError) as error:
-        raise CannotListen(f"cannot listen on {listen}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen}: {error.strerror}") from error
     except RuntimeError as error:
         raise CannotListen(f"cannot listen on {listen}: gRPC refused it") from error
