@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from svc_runtime import logs, stream
@@ -218,7 +218,7 @@ class Calls:
             reason = wire.reason_from(cut.reason)
             done = call.output.obey_cut(cut.through_generation, cut.spoken_at_ms, reason, cut.rule)
             if reason is effects.CutReason.BARGE_IN:
-                self._carry_out_cut(call, done)
+                self._carry_out_cut(call, done, spoke=True)
                 return
         elif kind == "move_output":
             self._answered(call, command.move_output.attachment_id)
@@ -241,10 +241,13 @@ class Calls:
             return
         call = self.get(verdict.call_id)
         done = call.output.cut(verdict.through_generation, verdict.spoken_at_ms, verdict.rule)
-        self._carry_out_cut(call, done)
+        self._carry_out_cut(call, done, spoke=verdict.playout_known)
 
-    def _carry_out_cut(self, call: LiveCall, done: Sequence[effects.Effect]) -> None:
-        """Silence the agent, measure how long that takes, and leave the turn that was cut."""
+    def _carry_out_cut(self, call: LiveCall, done: Sequence[effects.Effect], *, spoke: bool) -> None:
+        """Silence the agent, measure how long that takes, and leave the turn that was cut.
+
+        ``spoke``: somebody was heard, if not here then at another ingress or at the provider (its greeting).
+        """
         began_ns = time.time_ns()
         turn = call.turn
         closing = [effect.attachment_id for effect in done if isinstance(effect, effects.Close)]
@@ -253,7 +256,7 @@ class Calls:
                 if (attachment := call.attachments.get(attachment_id)) is not None:
                     attachment.on_closed.append(lambda: self.turns.note(turn, "cut.flush", began_ns))
         self._carry_out(call, done)
-        if turn is not None and done:
+        if turn is not None and done and (spoke or any(isinstance(effect, effects.Cut) for effect in done)):
             turn.log.cut = True
             self.turns.end_later(call.call_id, turn, FLUSH_S)
             # What the caller says from here on belongs to the next turn.
