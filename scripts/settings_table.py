@@ -20,14 +20,15 @@ from svc_runtime.config import Setting, describe
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/settings.md"
 
+COMMAND = "voicemesh"
 PROCESSES = {
     "ingress-svc": "ingress_svc.config",
     "session-svc": "session_svc.config",
     "bargein-svc": "bargein_svc.config",
     "llm-svc": "llm_svc.config",
-    "voicemesh": "voicemesh_cli.config",
+    COMMAND: "voicemesh_cli.config",
 }
-"""Who reads settings; ``voicemesh`` is the command."""
+"""Who reads settings: the services, then the command."""
 
 
 class Key(NamedTuple):
@@ -42,7 +43,7 @@ class Key(NamedTuple):
 _MODEL = "model.fallback has the same keys."
 AGENT = (
     Key("agent.name", "none", "", "Who the agent is, for people; nothing depends on it."),
-    Key("agent.greeting", "none", "voicemesh", "What the agent says first in the sample call; Vapi says its own."),
+    Key("agent.greeting", "none", "", "What the agent says first; on Vapi the assistant's own first message is heard."),
     Key(
         "agent.prompt", "none", "session-svc", "The system prompt. Without it the telephone provider's stays in force."
     ),
@@ -71,7 +72,7 @@ AGENT = (
         "barge_in.language",
         "`en`",
         "bargein-svc",
-        "The pack of stop phrases, corrections, acknowledgements: `en`, `es`.",
+        "The packs of stop phrases, corrections, acknowledgements: `en`, `es` or a list.",
     ),
     Key(
         "barge_in.min_words",
@@ -80,6 +81,9 @@ AGENT = (
         "More words than these cut the agent off whatever they are, unless all of them only acknowledge.",
     ),
     Key("barge_in.greeting_interruptible", "`true`", "bargein-svc", "Whether words may cut the greeting off."),
+    Key("barge_in.stop_phrases", "none", "bargein-svc", "A list of phrases that cut, besides the pack's."),
+    Key("barge_in.correction_phrases", "none", "bargein-svc", "The same for corrections."),
+    Key("barge_in.acknowledgement_phrases", "none", "bargein-svc", "The same for words that only acknowledge."),
 )
 BUDGET = (
     Key("version", "required", "", "A whole number that rises with every change of a figure."),
@@ -153,19 +157,24 @@ def _configs(module: str) -> Iterator[type]:
 def _variable_row(variable: str, uses: dict[str, Setting]) -> str:
     secret = any(row.secret for row in uses.values())
     name = f"`{variable}`" + (f", `{variable}_FILE`" if secret else "")
-    default = _by_reader({process: _default(row) for process, row in uses.items()}, joint=", ")
-    meaning = _by_reader({process: row.meaning for process, row in uses.items()}, joint=" ")
-    return _row((name, default, ", ".join(uses), ("Secret. " if secret else "") + meaning))
+    return _row((name, _joint_default(uses), ", ".join(uses), ("Secret. " if secret else "") + _joint_meaning(uses)))
 
 
-def _by_reader(texts: dict[str, str], *, joint: str) -> str:
-    """Return the one text, or every different one with who has it."""
+def _joint_default(uses: dict[str, Setting]) -> str:
     readers: dict[str, list[str]] = {}
-    for process, text in texts.items():
-        readers.setdefault(text, []).append(process)
+    for process, row in uses.items():
+        readers.setdefault(_default(row), []).append(process)
     if len(readers) == 1:
         return next(iter(readers))
-    return joint.join(f"{text} ({', '.join(who)})" for text, who in readers.items())
+    return ", ".join(f"{default} ({', '.join(who)})" for default, who in readers.items())
+
+
+def _joint_meaning(uses: dict[str, Setting]) -> str:
+    """Return the first service's words, and the command's where it says something else of the same variable."""
+    meanings = [row.meaning.rstrip(".") + "." for row in uses.values()]
+    if len(uses) > 1 and COMMAND in uses and meanings[-1] != meanings[0]:
+        return f"{meanings[0]} In `{COMMAND}`: {meanings[-1][0].lower()}{meanings[-1][1:]}"
+    return meanings[0]
 
 
 def _default(row: Setting) -> str:
