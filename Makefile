@@ -2,7 +2,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: up test check protos bench lock docs clean
+.PHONY: up test check protos baseline bench lock docs clean
 
 up: $(VENV)/.run
 	@exec $(PY) -m voicemesh_cli up
@@ -15,6 +15,9 @@ check: $(VENV)/.dev
 
 protos: $(VENV)/.dev
 	sh scripts/protos $(PY)
+
+baseline: $(VENV)/.dev
+	$(VENV)/bin/buf build -o protos/baseline.binpb
 
 bench: $(VENV)/.dev
 	$(PY) -m bench
