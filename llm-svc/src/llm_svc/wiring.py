@@ -14,24 +14,27 @@ from llm_svc.domain.breaker import Breaker, BreakerLimits
 
 def build_runner(settings: Settings, models: AgentModels) -> tuple[Runner, tuple[Model, ...]]:
     """Return the runner and the models it asks, which want `warm_up` and `close`. Raises ConfigError."""
-    primary = _contender(settings, models.primary, settings.openai_api_key)
+    second = models.fallback
+    primary = _contender(settings, models.primary, settings.openai_api_key, "VOICEMESH_OPENAI_API_KEY")
     fallback = None
-    if models.fallback is not None:
-        same_server = models.fallback.base_url == models.primary.base_url
-        shared_key = settings.openai_api_key if same_server or models.primary.provider != "openai" else ""
-        fallback = _contender(settings, models.fallback, settings.openai_fallback_api_key or shared_key)
+    if second is not None:
+        if models.primary.provider != "openai" or second.base_url == models.primary.base_url:
+            key = settings.openai_fallback_api_key or settings.openai_api_key
+            fallback = _contender(settings, second, key, "VOICEMESH_OPENAI_API_KEY")
+        else:
+            key = settings.openai_fallback_api_key
+            fallback = _contender(settings, second, key, "VOICEMESH_OPENAI_FALLBACK_API_KEY")
     runner = Runner(primary, fallback, token_gap_s=settings.token_gap_s, total_s=settings.total_s)
     return runner, (primary.model, fallback.model) if fallback else (primary.model,)
 
 
-def _contender(settings: Settings, spec: ModelSpec, api_key: str) -> Contender:
+def _contender(settings: Settings, spec: ModelSpec, api_key: str, key_variable: str) -> Contender:
     limits = BreakerLimits(failures_in_a_row=settings.breaker_failures, pause_s=settings.breaker_pause_s)
-    return Contender(
-        _model(settings, spec, api_key), Breaker(limits), spec.first_token_timeout_s or settings.first_token_s
-    )
+    model = _model(settings, spec, api_key, key_variable)
+    return Contender(model, Breaker(limits), spec.first_token_timeout_s or settings.first_token_s)
 
 
-def _model(settings: Settings, spec: ModelSpec, api_key: str) -> Model:
+def _model(settings: Settings, spec: ModelSpec, api_key: str, key_variable: str) -> Model:
     if spec.provider == "scripted":
         return ScriptedModel(
             first_token_ms=settings.scripted_first_token_ms,
@@ -40,7 +43,7 @@ def _model(settings: Settings, spec: ModelSpec, api_key: str) -> Model:
         )
     if spec.base_url == OPENAI_URL and not api_key:
         raise ConfigError(
-            f"VOICEMESH_OPENAI_API_KEY is not set, but agent.toml names {spec.label} at {spec.base_url}; set the key, "
+            f"{key_variable} is not set, but agent.toml names {spec.label} at {spec.base_url}; set the key, "
             'or a base_url that needs none, or provider = "scripted"'
         )
     # Importing the client takes seconds, which a process with only the scripted model is spared.

@@ -155,8 +155,10 @@ class Runner:
         else:
             contender.breaker.abandoned(permit)
         fields = {"model": attempt.model, "kind": kind.value, "reason": error.reason}
-        # Somebody has to mend these two; the others pass or show in the breaker.
-        report = logs.get().error if kind in (Kind.MISCONFIGURED, Kind.REJECTED) else logs.get().warning
-        report("llm.provider.failed", **fields, after_first_token=attempt.first_token_us > 0)
+        if kind in (Kind.MISCONFIGURED, Kind.REJECTED):
+            # Somebody has to mend these; the others pass, or show in the breaker.
+            logs.get().error("llm.provider.failed", **fields, after_first_token=attempt.first_token_us > 0)
+        else:
+            logs.get().warning("llm.provider.failed", **fields, after_first_token=attempt.first_token_us > 0)
         if opened:
             logs.get().error("llm.breaker.opened", **fields)

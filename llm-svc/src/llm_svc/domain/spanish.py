@@ -121,7 +121,8 @@ class Spanish:
         listed(
             "el la los las un una de que es para por favor quiero quisiera queria necesito mesa reserva reservar "
             "personas esta noche manana hoy hola gracias si mi nombre llamo soy somos hora espera perdon adios "
-            "hasta luego vale claro mejor y con cuatro cinco seis siete ocho nueve"
+            "hasta luego vale claro mejor y con al mediodia medianoche tarde lunes martes miercoles jueves "
+            "viernes sabado domingo dos tres cuatro cinco seis siete ocho nueve"
         )
     )
     phrases: ClassVar = _PHRASES

@@ -1,0 +1,121 @@
+"""agent.toml is read or refused as a whole; a refusal names the file, the key, and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from llm_svc.adapters.scripted import ScriptedModel
+from llm_svc.agent_model import AgentModels, ModelSpec, load_models
+from llm_svc.config import Settings
+from llm_svc.wiring import build_runner
+from svc_runtime.config import ConfigError
+
+SHIPPED = Path(__file__).parents[3] / "agent.toml"
+
+
+def load(tmp_path: Path, text: str) -> AgentModels:
+    path = tmp_path / "agent.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_models(path)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(str(tmp_path / "agent.toml")) for line in lines)
+    return [line.partition(": ")[2] for line in lines]
+
+
+def test_the_shipped_agent_is_scripted_and_says_so() -> None:
+    assert load_models(SHIPPED) == AgentModels(ModelSpec("scripted", "booking"))
+    assert load_models(SHIPPED).primary.label == "scripted/booking"
+
+
+def test_the_openai_variant_in_the_shipped_comments_is_valid(tmp_path: Path) -> None:
+    comments = SHIPPED.read_text(encoding="utf-8").partition("# provider =")
+    variant = "[model]\n" + "\n".join(
+        line.removeprefix("# ").removeprefix("#")
+        for line in (comments[1] + comments[2]).partition("[barge_in]")[0].splitlines()
+    )
+    models = load(tmp_path, variant)
+    assert models.primary.label == "openai/gpt-4.1-mini"
+    assert (models.primary.temperature, models.primary.max_tokens, models.primary.include_usage) == (0.4, 250, True)
+    assert models.fallback == ModelSpec("scripted", "booking")
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    text = """
+    [model]
+    provider = "openai"
+    base_url = "localhost:8000"
+    temperature = 3
+    max_tokens = 0
+    first_token_timeout_s = "soon"
+    include_usage = "yes"
+    tempreature = 0.1
+    [model.fallback]
+    provider = "gpt"
+    """
+    keys = "base_url, first_token_timeout_s, include_usage, max_tokens, name, provider, temperature"
+    assert problems(tmp_path, text) == [
+        'model.name is missing; give the model as its server calls it, for example "gpt-4.1-mini"',
+        "model.base_url is 'localhost:8000'; it begins with http:// or https://, like \"https://api.openai.com/v1\"",
+        "model.temperature = 3 is not a number from 0 to 2",
+        "model.max_tokens = 0 is not a whole number above 0",
+        "model.first_token_timeout_s = 'soon' is not a number from 0.1 to 60",
+        "model.include_usage = 'yes' is not true or false",
+        f"model.tempreature is not known; the keys are {keys}",
+        'model.fallback.provider is \'gpt\'; it is one of "scripted", "openai"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", 'has no table [model]; the least is provider = "scripted"'),
+        ("[model", "is not TOML"),
+        ("[model]", 'model.provider is missing; it is one of "scripted", "openai"'),
+        ('[model]\nprovider = "scripted"\nname = "gpt"', "model.name is 'gpt'; the only scripted model is \"booking\""),
+        (
+            '[model]\nprovider = "scripted"\nfallback = "b"',
+            "model.fallback = 'b' is not a table; write [model.fallback]",
+        ),
+    ],
+)
+def test_a_problem_says_what_would_be_right(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems(tmp_path, text)[0].startswith(problem)
+
+
+def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="VOICEMESH_AGENT_FILE names the agent file"):
+        load_models(tmp_path / "none.toml")
+
+
+def test_openai_without_a_key_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"VOICEMESH_OPENAI_API_KEY is not set, but agent\.toml names openai/gpt"):
+        build_runner(Settings(), AgentModels(ModelSpec("openai", "gpt")))
+
+
+def test_a_hosted_fallback_of_a_local_model_wants_its_own_key() -> None:
+    models = AgentModels(ModelSpec("openai", "m", base_url="http://127.0.0.1:1/v1"), ModelSpec("openai", "gpt"))
+    with pytest.raises(ConfigError, match=r"^VOICEMESH_OPENAI_FALLBACK_API_KEY is not set"):
+        build_runner(Settings(openai_api_key="of the local server"), models)
+
+
+def test_a_key_never_goes_to_another_server_than_the_one_it_was_given_for() -> None:
+    hosted = ModelSpec("openai", "gpt")
+    elsewhere = ModelSpec("openai", "other", base_url="http://127.0.0.1:1/v1")
+    assert keys(Settings(openai_api_key="one"), AgentModels(hosted, elsewhere)) == ["one", "none"]
+    assert keys(Settings(openai_api_key="one"), AgentModels(hosted, hosted)) == ["one", "one"]
+    both = Settings(openai_api_key="one", openai_fallback_api_key="two")
+    assert keys(both, AgentModels(hosted, elsewhere)) == ["one", "two"]
+
+
+def keys(settings: Settings, models: AgentModels) -> list[str]:
+    built: list[str] = []
+    for model in build_runner(settings, models)[1]:
+        assert not isinstance(model, ScriptedModel)
+        built.append(model._client.api_key)  # type: ignore[attr-defined]
+    return built
