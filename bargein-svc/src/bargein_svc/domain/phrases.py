@@ -9,8 +9,8 @@ acknowledgement although "no" is a correction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from bargein_svc.domain.packs import Pack
 from bargein_svc.domain.text import Spoken, normalise
@@ -36,8 +36,7 @@ class Kind(IntEnum):
     """No words at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """An utterance, read. Kind is never STOP_ALONE or LEAD."""
 
     kind: Kind
@@ -46,10 +45,12 @@ class Reading:
     word_count: int
     language: str
     """Of the phrase that matched; empty where none did."""
+    substance: int = 0
+    """Words without fillers and without acknowledgements at the end: "for four, um, okay" says no more than
+    "for four"."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Phrase:
+class _Phrase(NamedTuple):
     tokens: tuple[str, ...]
     kind: Kind
     language: str
@@ -58,7 +59,7 @@ class _Phrase:
 class PhraseBook:
     """Packs, compiled once: a dict from a phrase's first word to the phrases that begin with it, longest first."""
 
-    __slots__ = ("_by_first", "_fillers", "_openers", "_unfinished", "languages")
+    __slots__ = ("_by_first", "_fillers", "_idle", "_openers", "_unfinished", "languages")
 
     def __init__(self, packs: Sequence[Pack], extra: Mapping[Kind, Iterable[str]] | None = None) -> None:
         """Compile ``packs``; where they disagree on a phrase, the earlier one counts, and ``extra`` before all.
@@ -81,7 +82,9 @@ class PhraseBook:
             self._by_first.setdefault(phrase.tokens[0], []).append(phrase)
         acknowledgements = [phrase for phrase in phrases.values() if phrase.kind is Kind.ACKNOWLEDGEMENT]
         self._unfinished = {a.tokens[:n]: a.language for a in acknowledgements for n in range(1, len(a.tokens))}
-        self._fillers = {p.tokens[0] for p in phrases.values() if p.kind is Kind.FILLER and len(p.tokens) == 1}
+        single = [phrase for phrase in phrases.values() if len(phrase.tokens) == 1]
+        self._fillers = {phrase.tokens[0] for phrase in single if phrase.kind is Kind.FILLER}
+        self._idle = self._fillers | {p.tokens[0] for p in single if p.kind is Kind.ACKNOWLEDGEMENT}
         self._openers: dict[str, str] = {}
         for pack in packs:
             for opener in pack.opener:
@@ -96,6 +99,10 @@ class PhraseBook:
         spoken = normalise(text)
         if not spoken.tokens:
             return Reading(Kind.NOTHING, "", 0, "")
+        reading = self._read(spoken, final=final, min_words=min_words)
+        return reading._replace(substance=self._substance(spoken))
+
+    def _read(self, spoken: Spoken, *, final: bool, min_words: int) -> Reading:
         at, passed, urgent = self._pass_preface(spoken, final=final)
         urgent = urgent or self._urgent_clause(spoken, at, final=final)
         if urgent is not None:
@@ -142,6 +149,13 @@ class PhraseBook:
             return Reading(Kind.OPENER, rest[0], spoken.word_count, opener)
         words += sum(len(phrase.tokens) for phrase in passed if phrase.kind is Kind.LEAD)
         return Reading(Kind.SPEECH if words > min_words else Kind.SHORT, "", spoken.word_count, "")
+
+    def _substance(self, spoken: Spoken) -> int:
+        end = len(spoken.tokens)
+        beyond = spoken.word_count - end
+        while not beyond and end and spoken.tokens[end - 1] in self._idle:
+            end -= 1
+        return beyond + sum(token not in self._fillers for token in spoken.tokens[:end])
 
     def _match(self, tokens: tuple[str, ...], at: int) -> _Phrase | None:
         if at < len(tokens):

@@ -6,7 +6,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bargein_svc.domain.events import AgentSpeech, AgentWords, Phase, PlayoutChanged
 
@@ -14,8 +14,7 @@ MAX_GENERATIONS = 3
 """Generations remembered: one that is heard, one that replaces it, and one over, lest a late report reopens it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(NamedTuple):
     """What is known of one of our answers."""
 
     number: int
@@ -25,8 +24,17 @@ class Generation:
     """0 while it has not played."""
 
 
-@dataclass(frozen=True, slots=True)
-class Playout:
+class Said(NamedTuple):
+    """When the agent's words last ended with a question, and with anything else."""
+
+    asked_ms: int = 0
+    told_ms: int = 0
+
+
+_NOTHING_SAID = Said()
+
+
+class Playout(NamedTuple):
     """What is known of a call's output."""
 
     generations: tuple[Generation, ...] = ()
@@ -34,9 +42,10 @@ class Playout:
     speech_started_ms: int = 0
     speech_stopped_ms: int = 0
     """The provider's last edges of playback."""
-    asked_ms: int = 0
-    told_ms: int = 0
-    """When the agent's words last ended with a question, and with anything else."""
+    sent: Said = _NOTHING_SAID
+    """By what our ingress has sent, which may be far ahead of the voice."""
+    heard: Said = _NOTHING_SAID
+    """By what the provider says has been spoken."""
 
     @property
     def known(self) -> bool:
@@ -44,15 +53,18 @@ class Playout:
         return bool(self.generations or self.speech_started_ms or self.speech_stopped_ms)
 
     def asks(self, at_ms: int, since_ms: int) -> bool:
-        """Return whether a question, put after ``since_ms``, was the last that the agent had said at ``at_ms``."""
-        return since_ms <= self.asked_ms <= at_ms and not self.asked_ms < self.told_ms <= at_ms
+        """Return whether a question, put after ``since_ms``, was the last that the agent had said at ``at_ms``.
+
+        What was sent stands in for what was heard only in calls whose provider does not report the agent's words.
+        """
+        said = self.heard if self.heard != _NOTHING_SAID else self.sent
+        return since_ms <= said.asked_ms <= at_ms and not said.asked_ms < said.told_ms <= at_ms
 
 
 UNKNOWN = Playout()
 
 
-@dataclass(frozen=True, slots=True)
-class Audible:
+class Audible(NamedTuple):
     """Something that a verdict can cut."""
 
     generation: int
@@ -75,37 +87,46 @@ def fold(playout: Playout, event: PlayoutChanged | AgentSpeech | AgentWords) -> 
     """Return ``playout`` with what ``event`` adds."""
     match event:
         case AgentSpeech(started=True):
-            return replace(playout, speech_started_ms=max(playout.speech_started_ms, event.at_ms))
+            return playout._replace(speech_started_ms=max(playout.speech_started_ms, event.at_ms))
         case AgentSpeech():
-            return replace(playout, speech_stopped_ms=max(playout.speech_stopped_ms, event.at_ms))
+            return playout._replace(speech_stopped_ms=max(playout.speech_stopped_ms, event.at_ms))
         case AgentWords():
-            return _said(playout, event.text, event.at_ms)
+            return playout._replace(heard=_said(playout.heard, event.text, event.at_ms))
         case PlayoutChanged():
-            return _said(_with_generation(playout, event), event.said_tail, event.at_ms)
+            sent = _said(playout.sent, event.said_tail, event.at_ms)
+            return playout._replace(generations=_with_generation(playout.generations, event), sent=sent)
 
 
 def audible(playout: Playout) -> list[Audible]:
     """Return what plays or is being prepared, newest first."""
-    found = [_audible(generation) for generation in playout.generations if not _is_over(playout, generation)]
-    speaking = playout.speech_started_ms > playout.speech_stopped_ms
-    if speaking and all(one.preparing for one in found):
-        heard = [generation for generation in playout.generations if generation.phase is not Phase.PREPARING]
-        number, answers_until_ms = (heard[-1].number, heard[-1].answers_until_ms) if heard else (0, 0)
-        found.append(Audible(number, answers_until_ms, playout.speech_started_ms, by_edges_only=True))
-    return sorted(found, key=lambda one: -one.generation)
+    found = [_audible(one) for one in reversed(playout.generations) if not _is_over(playout, one)]
+    if playout.speech_started_ms > playout.speech_stopped_ms and all(one.preparing for one in found):
+        found.append(_unnamed(playout))
+    return found
 
 
-def _with_generation(playout: Playout, event: PlayoutChanged) -> Playout:
+def sounding(playout: Playout, at_ms: int) -> list[Audible]:
+    """Return what may have sounded at ``at_ms`` and is not over by its ingress's word, newest first.
+
+    The provider's edges do not end a generation here: an interruption and the end of speech that it causes are
+    reported in either order.
+    """
+    found = [_audible(one) for one in reversed(playout.generations) if one.phase is Phase.PLAYING]
+    if playout.speech_started_ms > playout.speech_stopped_ms and not found:
+        found.append(_unnamed(playout))
+    return [one for one in found if one.since_ms <= at_ms]
+
+
+def _with_generation(known: tuple[Generation, ...], event: PlayoutChanged) -> tuple[Generation, ...]:
     since_ms = event.at_ms if event.phase is Phase.PLAYING else 0
     new = Generation(event.generation, event.phase, event.answers_until_ms, since_ms)
     others = []
-    for old in playout.generations:
+    for old in known:
         if old.number == new.number:
             new = _merge(old, new)
         else:
             others.append(old)
-    newest = sorted([*others, new], key=lambda generation: generation.number)[-MAX_GENERATIONS:]
-    return replace(playout, generations=tuple(newest))
+    return tuple(sorted([*others, new], key=lambda generation: generation.number)[-MAX_GENERATIONS:])
 
 
 def _merge(one: Generation, other: Generation) -> Generation:
@@ -118,13 +139,13 @@ def _merge(one: Generation, other: Generation) -> Generation:
     )
 
 
-def _said(playout: Playout, tail: str, at_ms: int) -> Playout:
-    tail = tail.rstrip(" \t\n\"'”’»)")
-    if not tail:
-        return playout
-    if tail.endswith(("?", "？")):
-        return replace(playout, asked_ms=max(playout.asked_ms, at_ms))
-    return replace(playout, told_ms=max(playout.told_ms, at_ms))
+def _said(said: Said, text: str, at_ms: int) -> Said:
+    end = text.rstrip(" \t\n\"'”’»)")[-1:]
+    if not end:
+        return said
+    if end in "?？":
+        return said._replace(asked_ms=max(said.asked_ms, at_ms))
+    return said._replace(told_ms=max(said.told_ms, at_ms))
 
 
 def _is_over(playout: Playout, generation: Generation) -> bool:
@@ -137,3 +158,10 @@ def _is_over(playout: Playout, generation: Generation) -> bool:
 def _audible(generation: Generation) -> Audible:
     preparing = generation.phase is Phase.PREPARING
     return Audible(generation.number, generation.answers_until_ms, generation.playing_since_ms, preparing=preparing)
+
+
+def _unnamed(playout: Playout) -> Audible:
+    """The provider speaks, and no generation of ours is known to: its own words, or one that was said to be over."""
+    heard = [one for one in playout.generations if one.phase is not Phase.PREPARING]
+    number, answers_until_ms = (heard[-1].number, heard[-1].answers_until_ms) if heard else (0, 0)
+    return Audible(number, answers_until_ms, playout.speech_started_ms, by_edges_only=True)

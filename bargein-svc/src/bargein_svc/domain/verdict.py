@@ -7,7 +7,8 @@ its words came before, during or after the start of what they cut, and never cov
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bargein_svc.domain.events import (
     AgentSpeech,
@@ -24,7 +25,7 @@ from bargein_svc.domain.events import (
 )
 from bargein_svc.domain.packs import PACKS
 from bargein_svc.domain.phrases import Kind, PhraseBook, Reading
-from bargein_svc.domain.playout import UNKNOWN, Audible, Playout, audible, fold
+from bargein_svc.domain.playout import UNKNOWN, Audible, Playout, audible, fold, sounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +39,13 @@ class Policy:
     phrases: PhraseBook = field(default_factory=lambda: PhraseBook([PACKS["en"]]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
+class _Heard(NamedTuple):
     """Words of the caller, judged and perhaps to be judged again."""
 
     event_id: str
     at_ms: int
     spoken_at_ms: int
-    """When the utterance first had this many words. A final that adds none is not newer than its last partial."""
+    """When the utterance first said this much. A final that adds nothing is not newer than its last partial."""
     open: bool
     """From a partial: the final of the same utterance replaces it."""
     weight: int
@@ -53,17 +53,15 @@ class _Heard:
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class _Peak:
-    """The longest that the current utterance has been, and since when."""
+class _Peak(NamedTuple):
+    """The most that the current utterance has said, and since when."""
 
-    words: int = 0
+    substance: int = 0
     at_ms: int = 0
     first: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is remembered of a call."""
 
     playout: Playout = UNKNOWN
@@ -83,6 +81,11 @@ class State:
 
 
 NEW = State()
+
+_REVISED = 1
+"""By how many words a recogniser may shorten its own partial. Fewer words than that are another utterance, whose
+predecessor's final is still to come."""
+
 _OVER = State(over=True)
 
 _WEIGHTS = {
@@ -126,11 +129,11 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, Verdict | N
             return _on_words(state, event, policy)
         case ProviderInterrupted():
             if event.at_ms > state.interrupted_ms:
-                state = replace(state, interrupted_id=event.event_id, interrupted_ms=event.at_ms)
+                state = state._replace(interrupted_id=event.event_id, interrupted_ms=event.at_ms)
             return _look_again(state, policy)
         case AgentWords() | AgentSpeech() | PlayoutChanged():
             playout = fold(state.playout, event)
-            return _look_again(replace(state, playout=playout), policy)
+            return _look_again(state._replace(playout=playout), policy)
 
 
 def _on_words(state: State, event: CallerWords, policy: Policy) -> tuple[State, Verdict | None]:
@@ -154,7 +157,7 @@ def _remember(state: State, event: CallerWords, reading: Reading) -> tuple[State
     if event.final:
         rest = tuple(old for old in rest if not (old.open and old.at_ms <= event.at_ms))
     settled_ms = max(state.settled_ms, event.at_ms) if event.final else state.settled_ms
-    return replace(state, heard=_newest_by_weight(rest, heard), peak=peak, settled_ms=settled_ms), heard
+    return state._replace(heard=_newest_by_weight(rest, heard), peak=peak, settled_ms=settled_ms), heard
 
 
 def _grow(state: State, event: CallerWords, reading: Reading) -> tuple[_Peak, int]:
@@ -164,13 +167,18 @@ def _grow(state: State, event: CallerWords, reading: Reading) -> tuple[_Peak, in
     that answer, so it counts as spoken when that partial was.
     """
     peak = state.peak
-    first = event.text[:40].casefold().split(maxsplit=1)[0].strip(",.;:!?…") if reading.word_count else ""
+    first = _first_word(event.text)
     same = peak.first == first and (event.at_ms <= state.settled_ms or peak.at_ms > state.settled_ms)
-    if same and peak.at_ms <= event.at_ms and reading.word_count <= peak.words:
+    if same and peak.at_ms <= event.at_ms and peak.substance - _REVISED <= reading.substance <= peak.substance:
         return peak, peak.at_ms
-    if same and event.at_ms < peak.at_ms and reading.word_count < peak.words:
+    if same and event.at_ms < peak.at_ms and reading.substance < peak.substance:
         return peak, event.at_ms
-    return _Peak(reading.word_count, event.at_ms, first), event.at_ms
+    return _Peak(reading.substance, event.at_ms, first), event.at_ms
+
+
+def _first_word(text: str) -> str:
+    words = text[:40].casefold().split(maxsplit=1)
+    return words[0].strip(",.;:!?…") if words else ""
 
 
 def _newest_by_weight(olds: tuple[_Heard, ...], new: _Heard) -> tuple[_Heard, ...]:
@@ -190,9 +198,9 @@ def _judge_blindly(state: State, heard: _Heard, settled_before_ms: int) -> tuple
     """Judge by words alone: this replica has not seen the call's playout. One cut an utterance is enough."""
     if heard.weight < 3:
         return state, _verdict(heard, _RULES[heard.reading.kind], known=False)
-    if state.cut_spoken_ms > settled_before_ms:
+    if state.cut_spoken_ms >= min(heard.spoken_at_ms, settled_before_ms + 1):
         return state, _verdict(heard, Rule.ALREADY_CUT, known=False)
-    state = replace(state, cut_spoken_ms=max(state.cut_spoken_ms, heard.spoken_at_ms))
+    state = state._replace(cut_spoken_ms=max(state.cut_spoken_ms, heard.spoken_at_ms))
     return state, _verdict(heard, _RULES[heard.reading.kind], decision=Decision.CUT, known=False)
 
 
@@ -230,8 +238,7 @@ def _decide(playout: Playout, one: Audible, heard: _Heard, policy: Policy) -> tu
 
 
 def _cut(state: State, one: Audible, heard: _Heard, rule: Rule) -> tuple[State, Verdict]:
-    state = replace(
-        state,
+    state = state._replace(
         cut_through=max(state.cut_through, one.generation),
         cut_spoken_ms=max(state.cut_spoken_ms, heard.spoken_at_ms),
     )
@@ -263,10 +270,9 @@ def _provider_cut(state: State, policy: Policy) -> tuple[State, Verdict | None]:
     """
     if not state.interrupted_ms:
         return state, None
-    for one in audible(state.playout):
-        before = not one.preparing and one.since_ms <= state.interrupted_ms and not one.knows(state.interrupted_ms)
+    for one in sounding(state.playout, state.interrupted_ms):
         protected = one.generation == 0 and not policy.greeting_interruptible
-        if before and not protected and not _is_cut(state, one):
+        if not (protected or one.knows(state.interrupted_ms) or _is_cut(state, one)):
             verdict = Verdict(
                 event_id=state.interrupted_id,
                 decision=Decision.CUT,
@@ -277,7 +283,7 @@ def _provider_cut(state: State, policy: Policy) -> tuple[State, Verdict | None]:
             )
             cut_spoken_ms = max(state.cut_spoken_ms, one.since_ms + 1 if one.by_edges_only else 0)
             cut_through = max(state.cut_through, one.generation)
-            return replace(state, cut_through=cut_through, cut_spoken_ms=cut_spoken_ms), verdict
+            return state._replace(cut_through=cut_through, cut_spoken_ms=cut_spoken_ms), verdict
     return state, None
 
 

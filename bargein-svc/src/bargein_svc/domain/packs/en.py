@@ -110,6 +110,8 @@ PACK = Pack(
         "uh huh",
         "uhhuh",
         "mhm",
+        "m hm",
+        "m hmm",
         "huh",
         "yeah",
         "yea",

@@ -1,0 +1,47 @@
+"""Run bargein-svc."""
+
+from __future__ import annotations
+
+import os
+
+import grpc
+from svc_runtime import logs, server, telemetry
+from svc_runtime.clock import SystemClock
+from svc_runtime.config import load
+from svc_runtime.feed import Feed
+from svc_runtime.metrics import Counters
+from voicemesh.bargein.v1.bargein_pb2_grpc import add_BargeInServiceServicer_to_server
+
+from bargein_svc.adapters.calls import Calls
+from bargein_svc.adapters.servicer import SHAPE, Judge, Servicer
+from bargein_svc.config import Settings, load_policy
+
+
+async def main() -> None:
+    settings = load(Settings, os.environ)
+    policy = load_policy(settings.agent_file)
+    log = logs.setup("bargein-svc", settings.log_level)
+    counters = Counters()
+    recorder = telemetry.recorder("bargein-svc", settings.otlp_endpoint, counters=counters)
+    calls = Calls(most=settings.max_calls, idle_s=settings.idle_s)
+    judge = Judge(policy, calls, clock=SystemClock(), recorder=recorder, counters=counters)
+    feed = Feed(SHAPE, judge.handle)
+
+    def register(grpc_server: grpc.aio.Server) -> None:
+        add_BargeInServiceServicer_to_server(Servicer(feed), grpc_server)
+
+    async def drain() -> None:
+        await feed.drain(settings.drain_s / 2)
+        log.info("bargein.drained", calls=len(calls), crowded_out=calls.crowded_out)
+
+    recorder.start()
+    try:
+        await server.serve(
+            "bargein-svc", settings.listen, register, health=server.Health(), drain=drain, drain_s=settings.drain_s
+        )
+    finally:
+        await recorder.close()
+
+
+if __name__ == "__main__":
+    server.run(main())

@@ -1,0 +1,45 @@
+"""The states of live calls, in memory and bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from bargein_svc.domain.verdict import NEW, State
+
+
+class _Entry(NamedTuple):
+    state: State
+    touched_s: float
+
+
+class Calls:
+    """Remembers a state for each call, longest untouched first to be forgotten."""
+
+    def __init__(self, *, most: int, idle_s: float) -> None:
+        self._most = most
+        self._idle_s = idle_s
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.crowded_out = 0
+        """Calls forgotten although they were not idle."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, call_id: str) -> State:
+        entry = self._entries.get(call_id)
+        return NEW if entry is None else entry.state
+
+    def put(self, call_id: str, state: State, now_s: float) -> None:
+        """Keep ``state``, and forget what is idle or too much. An ended call is kept too, lest late words reopen it."""
+        self._entries[call_id] = _Entry(state, now_s)
+        self._entries.move_to_end(call_id)
+        self.forget_idle(now_s)
+        while len(self._entries) > self._most:
+            self._entries.popitem(last=False)
+            self.crowded_out += 1
+
+    def forget_idle(self, now_s: float) -> None:
+        """Forget the calls without an event for the idle time."""
+        while self._entries and now_s - next(iter(self._entries.values())).touched_s > self._idle_s:
+            self._entries.popitem(last=False)

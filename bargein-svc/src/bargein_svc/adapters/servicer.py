@@ -1,0 +1,126 @@
+"""BargeInService on the wire: each event through the call's state, each verdict to whoever sent the event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+from svc_runtime import logs
+from svc_runtime.clock import Clock
+from svc_runtime.feed import Feed, Peer
+from svc_runtime.metrics import Counters
+from svc_runtime.stream import INVALID, Outcome, StreamShape
+from svc_runtime.telemetry import Kind, Recorder, SpanRef, parse_traceparent
+from voicemesh.bargein.v1 import bargein_pb2 as pb
+from voicemesh.bargein.v1.bargein_pb2_grpc import BargeInServiceServicer
+from voicemesh.type.v1 import stream_pb2
+
+from bargein_svc.adapters import wire
+from bargein_svc.adapters.calls import Calls
+from bargein_svc.domain.events import Decision, Rule, Verdict
+from bargein_svc.domain.verdict import Policy, step
+
+log = logs.get()
+
+SHAPE = StreamShape(
+    request=pb.WatchRequest,
+    response=pb.WatchResponse,
+    hello=stream_pb2.Hello,
+    welcome=stream_pb2.Welcome,
+    error=stream_pb2.EventError,
+)
+VERDICTS = "voicemesh.bargein.verdicts"
+REFUSED = "voicemesh.bargein.events.refused"
+
+
+class Servicer(BargeInServiceServicer):
+    """Hands streams to the feed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    async def Watch(
+        self,
+        request_iterator: AsyncIterator[pb.WatchRequest],
+        context: grpc.aio.ServicerContext[pb.WatchRequest, pb.WatchResponse],
+    ) -> None:
+        await self._feed.serve(context)
+
+
+class Judge:
+    """Handles the events of a feed."""
+
+    def __init__(self, policy: Policy, calls: Calls, *, clock: Clock, recorder: Recorder, counters: Counters) -> None:
+        self._policy = policy
+        self._calls = calls
+        self._clock = clock
+        self._recorder = recorder
+        self._counters = counters
+        counters.declare(
+            VERDICTS, "Verdicts on words.", decision=[decision.value for decision in Decision], rule=[*map(str, Rule)]
+        )
+        counters.declare(REFUSED, "Events that break the contract.")
+
+    def handle(self, peer: Peer, message: pb.WatchEvent) -> None:
+        """Judge one event. The verdict goes to whoever sent it, before its acknowledgement."""
+        try:
+            if message.WhichOneof("kind") == "turn_ended":
+                self._end_trace(message.turn_ended.trace_id, keep=message.turn_ended.keep)
+            else:
+                self._judge(peer, message)
+        except wire.Unreadable as error:
+            self._counters.add(REFUSED)
+            peer.fail(message.seq, Outcome(INVALID, str(error)))
+        else:
+            peer.ack(message.seq)
+
+    def _judge(self, peer: Peer, message: pb.WatchEvent) -> None:
+        start_ns = time.perf_counter_ns()
+        event = wire.event_of(message)
+        state, verdict = step(self._calls.get(message.call_id), event, self._policy)
+        self._calls.put(message.call_id, state, self._clock.monotonic_s())
+        if verdict is not None:
+            self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
+
+    def _send(self, peer: Peer, message: pb.WatchEvent, verdict: Verdict, *, work_ns: int) -> None:
+        item = wire.verdict_message(verdict, call_id=message.call_id)
+        item.work_us = work_ns // 1000
+        item.received_at_ms = message.received_at_ms
+        parent = parse_traceparent(message.trace.traceparent)
+        if parent is not None:
+            span = parent.child()
+            item.trace.traceparent = span.traceparent
+            self._note(verdict, message.call_id, span, parent_id=parent.span_id, work_ns=work_ns)
+        self._counters.add(VERDICTS, decision=verdict.decision.value, rule=verdict.rule.value)
+        if not peer.send(item):
+            log.warning("bargein.verdict.unsent", call_id=message.call_id, decision=verdict.decision.value)
+
+    def _note(self, verdict: Verdict, call_id: str, span: SpanRef, *, parent_id: int, work_ns: int) -> None:
+        end_ns = time.time_ns()
+        self._recorder.note(
+            "bargein.verdict",
+            span,
+            parent_id=parent_id,
+            start_ns=end_ns - work_ns,
+            end_ns=end_ns,
+            kind=Kind.SERVER,
+            attributes={
+                "voicemesh.call.id": call_id,
+                "voicemesh.bargein.decision": verdict.decision.value,
+                "voicemesh.bargein.rule": verdict.rule.value,
+                "voicemesh.bargein.word_count": verdict.word_count,
+                "voicemesh.bargein.language": verdict.language,
+                "voicemesh.bargein.through_generation": verdict.through_generation,
+                "voicemesh.bargein.playout_known": verdict.playout_known,
+                "voicemesh.bargein.into_playout_ms": verdict.into_playout_ms,
+                "voicemesh.pii.matched": verdict.matched,
+            },
+        )
+
+    def _end_trace(self, trace_id: str, *, keep: bool) -> None:
+        try:
+            number = int(trace_id, 16)
+        except ValueError:
+            raise wire.Unreadable("turn_ended.trace_id is not a hexadecimal number; it must be 32 hex digits") from None
+        self._recorder.end_trace(number, keep)

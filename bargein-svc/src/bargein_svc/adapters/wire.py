@@ -1,0 +1,172 @@
+"""Protobuf to domain and back."""
+
+from __future__ import annotations
+
+from voicemesh.bargein.v1 import bargein_pb2 as pb
+from voicemesh.type.v1 import call_pb2
+
+from bargein_svc.domain.events import (
+    AgentSpeech,
+    AgentWords,
+    CallerSpeech,
+    CallerWords,
+    CallOver,
+    Decision,
+    Event,
+    Phase,
+    PlayoutChanged,
+    ProviderInterrupted,
+    Rule,
+    Verdict,
+)
+
+_PHASES = {
+    pb.PLAYOUT_STATE_PREPARING: Phase.PREPARING,
+    pb.PLAYOUT_STATE_PLAYING: Phase.PLAYING,
+    pb.PLAYOUT_STATE_OVER: Phase.OVER,
+}
+_STATES = {phase: state for state, phase in _PHASES.items()}
+_DECISIONS = {Decision.KEEP: pb.DECISION_KEEP, Decision.CUT: pb.DECISION_CUT}
+_DECISIONS_BACK = {number: decision for decision, number in _DECISIONS.items()}
+
+
+class Unreadable(ValueError):
+    """The event breaks the contract. Its text names the field and what would be right, and quotes nothing private."""
+
+
+def event_of(message: pb.WatchEvent) -> Event:
+    """Return the happening in ``message``. Raises Unreadable; `turn_ended` is not a happening of the call."""
+    kind = message.WhichOneof("kind")
+    if not message.call_id:
+        raise Unreadable("call_id is empty; it names the call")
+    if kind == "call_over":
+        return CallOver()
+    if message.at_ms <= 0:
+        raise Unreadable(f"at_ms is {message.at_ms}; it must be milliseconds since the epoch")
+    match kind:
+        case "words":
+            return _words_of(message)
+        case "speech":
+            return _speech_of(message)
+        case "interrupted":
+            return ProviderInterrupted(event_id=message.event_id, at_ms=message.at_ms)
+        case "playout":
+            return _playout_of(message)
+    raise Unreadable("kind is not set, or newer than this process; it must be one that bargein.proto lists")
+
+
+def message_of(event: Event, *, call_id: str) -> pb.WatchEvent:
+    """Return ``event`` on the wire, for replay and tests: without seq, receive time and trace."""
+    message = pb.WatchEvent(call_id=call_id)
+    if isinstance(event, CallOver):
+        message.call_over.SetInParent()
+        return message
+    message.at_ms = event.at_ms
+    match event:
+        case CallerWords():
+            message.event_id = event.event_id
+            stability = call_pb2.STABILITY_FINAL if event.final else call_pb2.STABILITY_PARTIAL
+            message.words.MergeFrom(_words(call_pb2.PARTY_CALLER, stability, event.text))
+        case AgentWords():
+            message.words.MergeFrom(_words(call_pb2.PARTY_AGENT, call_pb2.STABILITY_PARTIAL, event.text))
+        case AgentSpeech():
+            message.speech.MergeFrom(_edge(call_pb2.PARTY_AGENT, started=event.started))
+        case CallerSpeech():
+            message.speech.MergeFrom(_edge(call_pb2.PARTY_CALLER, started=event.started))
+        case ProviderInterrupted():
+            message.event_id = event.event_id
+            message.interrupted.SetInParent()
+        case PlayoutChanged():
+            message.playout.generation = event.generation
+            message.playout.state = _STATES[event.phase]
+            message.playout.answers_until_ms = event.answers_until_ms
+            message.playout.said_tail = event.said_tail
+    return message
+
+
+def verdict_message(verdict: Verdict, *, call_id: str) -> pb.Verdict:
+    """Return ``verdict`` on the wire, without its work, receive time and trace."""
+    return pb.Verdict(
+        event_id=verdict.event_id,
+        call_id=call_id,
+        decision=_DECISIONS[verdict.decision],
+        rule=verdict.rule.value,
+        matched=verdict.matched,
+        word_count=verdict.word_count,
+        language=verdict.language,
+        through_generation=verdict.through_generation,
+        spoken_at_ms=verdict.spoken_at_ms,
+        playout_known=verdict.playout_known,
+        into_playout_ms=verdict.into_playout_ms,
+    )
+
+
+def verdict_of(message: pb.Verdict) -> Verdict:
+    """Return the verdict in ``message``. Raises Unreadable for a decision or rule that is not ours."""
+    decision = _DECISIONS_BACK.get(message.decision)
+    if decision is None:
+        raise Unreadable(f"decision is {message.decision}; it must be {' or '.join(_DECISIONS)}")
+    try:
+        rule = Rule(message.rule)
+    except ValueError:
+        raise Unreadable(f"rule is {message.rule!r}; it must be one of {', '.join(Rule)}") from None
+    return Verdict(
+        event_id=message.event_id,
+        decision=decision,
+        rule=rule,
+        matched=message.matched,
+        word_count=message.word_count,
+        language=message.language,
+        through_generation=message.through_generation,
+        spoken_at_ms=message.spoken_at_ms,
+        playout_known=message.playout_known,
+        into_playout_ms=message.into_playout_ms,
+    )
+
+
+def _words_of(message: pb.WatchEvent) -> CallerWords | AgentWords:
+    words = message.words
+    if words.party == call_pb2.PARTY_AGENT:
+        return AgentWords(at_ms=message.at_ms, text=words.text)
+    if words.party != call_pb2.PARTY_CALLER:
+        raise Unreadable("words.party is not set; it must be caller or agent")
+    if words.stability not in (call_pb2.STABILITY_PARTIAL, call_pb2.STABILITY_FINAL):
+        raise Unreadable("words.stability is not set; it must be partial or final")
+    final = words.stability == call_pb2.STABILITY_FINAL
+    return CallerWords(event_id=message.event_id, at_ms=message.at_ms, final=final, text=words.text)
+
+
+def _speech_of(message: pb.WatchEvent) -> AgentSpeech | CallerSpeech:
+    speech = message.speech
+    if speech.edge not in (call_pb2.EDGE_STARTED, call_pb2.EDGE_STOPPED):
+        raise Unreadable("speech.edge is not set; it must be started or stopped")
+    started = speech.edge == call_pb2.EDGE_STARTED
+    if speech.party == call_pb2.PARTY_AGENT:
+        return AgentSpeech(at_ms=message.at_ms, started=started)
+    if speech.party == call_pb2.PARTY_CALLER:
+        return CallerSpeech(at_ms=message.at_ms, started=started)
+    raise Unreadable("speech.party is not set; it must be caller or agent")
+
+
+def _playout_of(message: pb.WatchEvent) -> PlayoutChanged:
+    playout = message.playout
+    phase = _PHASES.get(playout.state)
+    if phase is None:
+        raise Unreadable("playout.state is not set; it must be preparing, playing or over")
+    if playout.generation < 1:
+        raise Unreadable(f"playout.generation is {playout.generation}; our generations count from 1")
+    return PlayoutChanged(
+        at_ms=message.at_ms,
+        generation=playout.generation,
+        phase=phase,
+        answers_until_ms=playout.answers_until_ms,
+        said_tail=playout.said_tail,
+    )
+
+
+def _words(party: call_pb2.Party, stability: call_pb2.Stability, text: str) -> call_pb2.Words:
+    return call_pb2.Words(party=party, stability=stability, text=text)
+
+
+def _edge(party: call_pb2.Party, *, started: bool) -> call_pb2.SpeechEdge:
+    return call_pb2.SpeechEdge(party=party, edge=call_pb2.EDGE_STARTED if started else call_pb2.EDGE_STOPPED)
