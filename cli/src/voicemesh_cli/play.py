@@ -19,7 +19,7 @@ from voicemesh_cli.vapi_call import CloseLlm, Effect, Happening, LlmDone, LlmFai
 
 WEBHOOK_PATH = "/vapi/webhook"
 LLM_PATH = "/vapi/llm/chat/completions"
-_WEBHOOK_RETRIES = 3
+WEBHOOK_RETRIES = 3
 """With the backoff below, what voicemesh recommends to set as the assistant's ``server.backoffPlan``."""
 _LLM_RETRIES = 2
 """What OpenAI's client does by default, for refused connections and for 5xx."""
@@ -89,6 +89,7 @@ async def play(
     *,
     speed: float = 1.0,
     call_id: str | None = None,
+    webhook_retries: int = WEBHOOK_RETRIES,
     on_message: Callable[[dict[str, Any]], None] | None = None,
 ) -> Played:
     """Play ``recorded`` and return what came of it, when every webhook has been answered or given up.
@@ -99,7 +100,7 @@ async def play(
     name = call_id or str(recorded.call.get("id") or uuid.uuid4())
     call = VapiCall(recorded, call_id=name, epoch_ms=time.time_ns() // 1_000_000, speed=speed)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)) as http:
-        player = _Player(http, target, Played(name), on_message)
+        player = _Player(http, target, Played(name), webhook_retries, on_message)
         try:
             await player.run(call, speed)
         finally:
@@ -113,11 +114,13 @@ class _Player:
         http: aiohttp.ClientSession,
         target: Target,
         played: Played,
+        webhook_retries: int,
         on_message: Callable[[dict[str, Any]], None] | None,
     ) -> None:
         self.played = played
         self._http = http
         self._target = target
+        self._webhook_retries = webhook_retries
         self._on_message = on_message
         self._happened: asyncio.Queue[Happening] = asyncio.Queue()
         self._posts: set[asyncio.Task[None]] = set()
@@ -174,11 +177,11 @@ class _Player:
         delivery = Delivery(str(message.get("type", "")), _number(message.get("timestamp")), len(raw))
         self.played.deliveries.append(delivery)
         began_s = time.monotonic()
-        for attempt in range(_WEBHOOK_RETRIES + 1):
+        for attempt in range(self._webhook_retries + 1):
+            await _pause_before(attempt)
             delivery.attempts += 1
             if await self._attempt(raw, delivery):
                 break
-            await asyncio.sleep(0.5 * 2**attempt)
         delivery.took_ms = (time.monotonic() - began_s) * 1000
 
     async def _attempt(self, raw: bytes, delivery: Delivery) -> bool:
@@ -200,10 +203,10 @@ class _Player:
         self.played.replies.append(reply)
         try:
             for attempt in range(_LLM_RETRIES + 1):
+                await _pause_before(attempt)
                 reply.attempts += 1
                 if await self._answer(reply, orjson.dumps(body)):
                     return
-                await asyncio.sleep(0.5 * 2**attempt)
         except asyncio.CancelledError:
             reply.end = "closed_by_caller"
             raise
@@ -236,6 +239,12 @@ class _Player:
         reply.end = "done" if reply.end == "open" else reply.end
         self._happened.put_nowait(LlmDone(reply.request))
         return True
+
+
+async def _pause_before(attempt: int) -> None:
+    """Wait before another attempt: 0.5, 1, 2 … s; not before the first."""
+    if attempt:
+        await asyncio.sleep(0.25 * 2**attempt)
 
 
 async def _streamed_text(response: aiohttp.ClientResponse) -> AsyncIterator[str]:

@@ -50,7 +50,7 @@ def redacted(logged: session_pb2.LoggedEvent) -> dict[str, Any]:
         "at_ms": event.at_ms,
         "received_at_ms": event.received_at_ms,
     }
-    return {**_fields(getattr(event, kind)), **line} if kind else line
+    return {**line, **_fields(getattr(event, kind))} if kind else line
 
 
 def _fields(message: Message) -> dict[str, Any]:

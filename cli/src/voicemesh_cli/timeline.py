@@ -87,6 +87,20 @@ class Timeline:
     """How many were dropped before the caller heard them, for any other reason."""
 
 
+_PATH = (
+    "ingress.ack",
+    "session.fold",
+    "bargein.verdict",
+    "cut.flush",
+    "endpointing",
+    "llm.first_token",
+    "mesh.first_token",
+    "llm.generate",
+    "turn.response",
+)
+"""The order in which a turn meets its hops; one that does not stand here comes last."""
+
+
 @dataclass(slots=True)
 class _Generation:
     number: int
@@ -146,13 +160,13 @@ class _Story:
             case "generation_cut":
                 self._cut(event.generation_cut, at_ms)
             case "turn_ended":
-                self.turns.append(_turn(event.turn_ended))
+                self.turns += [_turn(event.turn_ended)] if event.turn_ended.hops else []
             case "agent_silent":
                 self.add("vapi", at_ms, "waits for the agent to say something")
             case "report":
                 self.add("vapi", at_ms, f"reports the end: {event.report.ended_reason or 'no reason given'}")
             case "cut_requested":
-                self.add("mesh", at_ms, f"passes a cut on, through generation {event.cut_requested.through_generation}")
+                self._cut_requested(event.cut_requested, at_ms)
             case "expired":
                 self.add("mesh", at_ms, f"forgets the call: nothing was heard for {event.expired.idle_ms // 1000} s")
 
@@ -203,6 +217,10 @@ class _Story:
             self.add("vapi", at_ms, "asks again for the same words")
         self.asked = (asked.user_message_count, words)
 
+    def _cut_requested(self, cut: pb.CutRequested, at_ms: int) -> None:
+        through = f"every generation up to {cut.through_generation}" if cut.through_generation else "no answer of ours"
+        self.add("mesh", at_ms, f"hears the caller barge in: rule {cut.rule or 'unnamed'}, {through} to cut")
+
     def _ended(self, ended: pb.GenerationEnded, at_ms: int) -> None:
         self.generation(ended.generation, at_ms).said = ended.said_text
         if ended.finish == pb.FINISH_REASON_FAILED:
@@ -228,7 +246,7 @@ class _Story:
 
     def _tell_cut(self, generation: _Generation, cut: pb.GenerationCut) -> None:
         if cut.reason == pb.CUT_REASON_BARGE_IN:
-            after = f", {generation.cut_at_ms - cut.spoken_at_ms} ms after it was spoken" if cut.spoken_at_ms else ""
+            after = f", {generation.cut_at_ms - cut.spoken_at_ms} ms after Vapi heard it" if cut.spoken_at_ms else ""
             words = self._words_at(cut.spoken_at_ms)
             why = f"rule {cut.rule or 'unnamed'}" + (f' on "{words}"' if words else "") + after
             self.add("mesh", generation.cut_at_ms, f"cuts generation {generation.number}: {why}")
@@ -305,5 +323,6 @@ def words_heard(said: str, heard: str) -> int:
 
 
 def _turn(ended: t.TurnEnded) -> TurnHops:
-    hops = tuple(HopLine(hop.name, hop.duration_us, hop.budget_us, hop.count) for hop in ended.hops)
-    return TurnHops(ended.turn, ended.generation, ended.reason, ended.culprit, hops)
+    hops = [HopLine(hop.name, hop.duration_us, hop.budget_us, hop.count) for hop in ended.hops]
+    hops.sort(key=lambda hop: (_PATH.index(hop.name) if hop.name in _PATH else len(_PATH), hop.name))
+    return TurnHops(ended.turn, ended.generation, ended.reason, ended.culprit, tuple(hops))

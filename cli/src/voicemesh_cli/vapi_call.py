@@ -430,7 +430,8 @@ class VapiCall:
             self._remember("bot", heard, speech.started_ms)
             self._agent_final = heard
             self._in("agent_final", _FINAL_AFTER_MS, self._on_agent_final)
-        self._event("agent_done")
+        if speech.is_over:
+            self._event("agent_done")
 
     def _on_agent_final(self) -> None:
         self._agent_transcript("final", self._agent_final)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from fakes.call_log import answered, caller, cut, event, heard, judged, log, speaks, started
+from rich.console import Console
+from voicemesh.session.v1 import session_pb2 as pb
+from voicemesh.type.v1 import call_pb2 as t
+from voicemesh_cli import render
+from voicemesh_cli.timeline import build
+
+SAID = "Alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec."
+
+
+class _Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+class _Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def _shown(out: Console, *, words: str = "Stop.") -> None:
+    hops = [
+        t.Hop(name="ingress.ack", duration_us=4_000, budget_us=100_000, count=9),
+        t.Hop(name="session.fold", duration_us=40_000, budget_us=10_000, count=1),
+    ]
+    events = log(
+        answered(),
+        started(10, 1),
+        speaks(300),
+        cut(2000, 1, SAID, spoken_at_ms=1990, rule="stop_phrase"),
+        heard(2300, "alpha bravo charlie"),
+        caller(2500, words),
+        judged(2600, 1, *hops, culprit="session.fold"),
+    )
+    render.show_timeline(out, build(events), call_id="vapi:c", outcome="caller_hung_up")
+
+
+def test_a_file_gets_plain_text_of_100_columns_that_tells_heard_from_unheard() -> None:
+    file = io.StringIO()
+    _shown(render.console(file, {}))
+    text = file.getvalue()
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert not any(line != line.rstrip() for line in text.splitlines())
+    flat = " ".join(text.split())
+    assert "Alpha bravo charlie ‖ [delta echo" in flat
+    assert "quebec.] (generation 1, heard 3 of 17 words)" in flat
+    assert "rule stop_phrase" in text
+    assert "OVER, the culprit" in text
+
+
+def test_a_terminal_gets_colour_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured, plain = _Terminal(), _Terminal()
+    _shown(render.console(coloured, {}))
+    _shown(render.console(plain, {"NO_COLOR": "1"}))
+    assert "\x1b[" in coloured.getvalue()
+    assert "\x1b" not in plain.getvalue()
+
+
+def test_an_output_that_knows_ascii_alone_gets_ascii() -> None:
+    file = _Ascii()
+    _shown(render.console(file, {}))
+    assert file.getvalue().isascii()
+    assert "||" in file.getvalue()
+
+
+def test_words_of_a_call_cannot_steer_the_terminal() -> None:
+    file = io.StringIO()
+    _shown(render.console(file, {}), words="\x1b[2Jgone [bold]not markup[/bold]\r\n")
+    assert "\x1b" not in file.getvalue()
+    assert "[bold]not markup[/bold]" in file.getvalue()
+
+
+def test_a_live_call_has_no_length_and_says_that_it_lives() -> None:
+    file = io.StringIO()
+    calls = [
+        pb.CallSummary(call_id="vapi:done", started_at_ms=1000, ended_at_ms=26_000, outcome="completed", event_count=7),
+        pb.CallSummary(call_id="vapi:live", started_at_ms=1000, event_count=2),
+    ]
+    render.show_calls(render.console(file, {}), calls)
+    _, done, live = file.getvalue().splitlines()
+    assert "25.0 s" in done
+    assert "completed" in done
+    assert " s " not in live
+    assert "live" in live.split()
+
+
+def test_a_status_without_a_word_of_ours_is_shown_as_it_is() -> None:
+    timeline = build(log(event(0, call_status=pb.CallStatus(phase=pb.CALL_PHASE_FORWARDING))))
+    assert timeline.rows[0].pieces[0].text == "the call is forwarding"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from voicemesh_cli.state_dir import Run, StateDir, StateDirError
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_directory_and_the_secret_are_nobody_elses(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "a" / "state")
+    state.claim()
+    secret = state.dev_secret_file()
+    assert (_mode(state.path), _mode(secret)) == (0o700, 0o600)
+    assert len(secret.read_text().strip()) == 64
+    assert state.dev_secret_file().read_text() == secret.read_text()
+    state.release()
+
+
+def test_a_directory_in_which_a_mesh_runs_is_not_claimed_twice(tmp_path: Path) -> None:
+    first, second = StateDir(tmp_path), StateDir(tmp_path)
+    first.claim()
+    with pytest.raises(StateDirError, match="another `voicemesh up` runs"):
+        second.claim()
+    first.release()
+    second.claim()
+    second.release()
+
+
+def test_what_runs_is_told_to_other_commands_until_it_ends(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    assert state.read_run() is None
+    state.claim()
+    run = Run(7, "http://127.0.0.1:8080", {"session-svc": "127.0.0.1:1"}, "x.db", "secret", {"session-svc": 8})
+    state.write_run(run)
+    assert StateDir(tmp_path).read_run() == run
+    state.release()
+    assert StateDir(tmp_path).read_run() is None
+
+
+def test_a_damaged_run_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(StateDirError, match=r"run\.json"):
+        StateDir(tmp_path).read_run()
