@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voicemesh_cli.recording import RecordedCall, parse
-from voicemesh_cli.vapi_call import CloseLlm, Happening, LlmDone, LlmText, OpenLlm, VapiCall, Webhook
+from voicemesh_cli.vapi_call import VapiCall
+from voicemesh_cli.vapi_events import CloseLlm, Happening, LlmDone, LlmText, OpenLlm, Webhook
 
 Answer = Callable[[str], str]
 """From the caller's last words to the agent's."""

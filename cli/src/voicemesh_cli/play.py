@@ -15,7 +15,8 @@ import aiohttp
 import orjson
 
 from voicemesh_cli.recording import RecordedCall
-from voicemesh_cli.vapi_call import CloseLlm, Effect, Happening, LlmDone, LlmFailed, LlmText, OpenLlm, VapiCall, Webhook
+from voicemesh_cli.vapi_call import VapiCall
+from voicemesh_cli.vapi_events import CloseLlm, Effect, Happening, LlmDone, LlmFailed, LlmText, OpenLlm, Webhook
 
 WEBHOOK_PATH = "/vapi/webhook"
 LLM_PATH = "/vapi/llm/chat/completions"
@@ -224,7 +225,8 @@ class _Player:
         }
         began_s = time.monotonic()
         try:
-            async with self._http.post(self._target.url + LLM_PATH, data=raw, headers=headers) as response:
+            opening = self._http.post(self._target.url + LLM_PATH, data=raw, headers=headers)
+            async with await asyncio.wait_for(opening, _WAIT_S) as response:
                 reply.status = response.status
                 if response.status != 200:
                     return False
@@ -232,7 +234,7 @@ class _Player:
                     reply.first_text_ms = reply.first_text_ms or (time.monotonic() - began_s) * 1000
                     reply.text += text
                     self._happened.put_nowait(LlmText(reply.request, text))
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             if not reply.text:
                 return False
             reply.end = "broken"

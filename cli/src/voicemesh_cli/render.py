@@ -114,7 +114,7 @@ def printable(text: str) -> str:
 
 
 def _turn_title(turn: TurnHops) -> Text:
-    title = Text(f" turn {turn.turn}" if turn.turn else " before the first turn or after the last", style="bold")
+    title = Text(f" turn {turn.turn}" if turn.turn else " outside a turn", style="bold")
     title.append(f", generation {turn.generation}" if turn.generation else "")
     return title.append(f", {turn.reason.replace('_', ' ')}" if turn.reason else "")
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from voicemesh_cli.conversation import Conversation
 from voicemesh_cli.recording import CallerLine, Event, Hangup, Line, RawLlm, RawWebhook, RecordedCall
-from voicemesh_cli.speech import Speech, retranscribed
-from voicemesh_cli.vapi_shapes import ACKNOWLEDGEMENTS, Envelope, Message, iso, openai_messages, spoken_lines
+from voicemesh_cli.speech import Speech
+from voicemesh_cli.vapi_events import CloseLlm, Effect, Happening, LlmFailed, LlmText, OpenLlm, Webhook
+from voicemesh_cli.vapi_shapes import ACKNOWLEDGEMENTS, Envelope
 
 _FINAL_AFTER_MS = 115
 """From the agent's last sound to its final transcript."""
@@ -24,54 +25,6 @@ _NOISE_MS = 600
 """A sound of the caller without words is over after this."""
 _LOOK_AGAIN_MS = 50
 _LLM_FAILED = "call.in-progress.error-providerfault-custom-llm-llm-failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """POST this to the server URL."""
-
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLlm:
-    """POST this to the custom LLM and read the stream."""
-
-    request: int
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CloseLlm:
-    """Close the connection of a request, in the middle of its answer if need be."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class LlmText:
-    """A piece of an answer came."""
-
-    request: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class LlmDone:
-    """An answer is complete."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class LlmFailed:
-    """No answer came, and asking again did not help."""
-
-    request: int
-
-
-Effect = Webhook | OpenLlm | CloseLlm
-Happening = LlmText | LlmDone | LlmFailed
 
 
 class VapiCall:
@@ -84,7 +37,7 @@ class VapiCall:
         self._pace = recorded.pace
         self._envelope = Envelope(call_id, epoch_ms, recorded.call, recorded.assistant)
         self._lines = list(recorded.lines)
-        self._history = [Message("system", self._envelope.system_prompt, epoch_ms, epoch_ms)]
+        self._talk = Conversation(self._envelope, epoch_ms, retranscribed=recorded.pace.retranscribed)
         self._effects: list[Effect] = []
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {"begin": (0.0, self._begin)}
         self._now_ms = 0.0
@@ -297,8 +250,8 @@ class VapiCall:
         if self._agent_speaks():
             self._interrupt()
         self._turn_is_over, self._said_in_turn = True, len(self._said)
-        self._remember("user", self._caller_words(), self._spoke_from_ms)
-        self._conversation_update()
+        self._talk.caller_said(self._caller_words(), self._stamp(self._spoke_from_ms), self._stamp())
+        self._send("conversation-update", **self._talk.update())
         self._ask()
         self._in("hang", self._pace.hang_ms, self._on_hang)
         return self._speak_soon()
@@ -316,12 +269,7 @@ class VapiCall:
         self._drop_request()
         self._requests += 1
         self._request, self._asked = self._requests, words
-        messages = openai_messages(self._history)
-        if messages[-1]["role"] == "user":
-            messages[-1]["content"] = words
-        else:
-            messages.append({"role": "user", "content": words})
-        self._effects.append(OpenLlm(self._request, self._envelope.llm_request(messages)))
+        self._effects.append(OpenLlm(self._request, self._envelope.llm_request(self._talk.with_caller(words))))
 
     def _drop_request(self) -> None:
         """Close the request and forget an answer of which nothing was heard."""
@@ -405,7 +353,7 @@ class VapiCall:
 
     def _on_agent_partial(self) -> None:
         if self._speech and self._speech.heard:
-            self._agent_transcript("partial", self._as_kept(self._speech.heard_text))
+            self._send("transcript", **self._talk.agent_transcript("partial", self._speech.heard_text))
         self._in("agent_partial", self._pace.partial_every_ms, self._on_agent_partial)
 
     def _interrupt(self) -> None:
@@ -426,16 +374,15 @@ class VapiCall:
         self._send("speech-update", status="stopped", role="assistant", turn=self._agent_turn)
         self._drop_request()
         if speech.heard:
-            heard = self._as_kept(speech.heard_text)
-            self._remember("bot", heard, speech.started_ms)
-            self._agent_final = heard
+            self._talk.agent_heard(speech.heard_text, self._stamp(speech.started_ms), self._stamp())
+            self._agent_final = speech.heard_text
             self._in("agent_final", _FINAL_AFTER_MS, self._on_agent_final)
         if speech.is_over:
             self._event("agent_done")
 
     def _on_agent_final(self) -> None:
-        self._agent_transcript("final", self._agent_final)
-        self._conversation_update()
+        self._send("transcript", **self._talk.agent_transcript("final", self._agent_final))
+        self._send("conversation-update", **self._talk.update())
 
     # --- the end
 
@@ -458,56 +405,11 @@ class VapiCall:
         self._send("status-update", status="ended", endedReason=self._hung_up_reason)
 
     def _on_report(self) -> None:
-        duration_ms = round(self._ended_ms / self._speed)
-        lines = spoken_lines(self._history)
-        self._send(
-            "end-of-call-report",
-            endedReason=self._hung_up_reason,
-            analysis={},
-            summary="",
-            transcript=lines,
-            messages=self._envelope.messages(self._history),
-            startedAt=iso(self._epoch_ms),
-            endedAt=iso(self._epoch_ms + duration_ms),
-            durationMs=duration_ms,
-            durationSeconds=round(duration_ms / 1000, 3),
-            durationMinutes=round(duration_ms / 60_000, 4),
-            cost=0,
-            costs=[],
-            costBreakdown={"transport": 0, "stt": 0, "llm": 0, "tts": 0, "vapi": 0, "chat": 0, "total": 0},
-            artifact={
-                "transcript": lines,
-                "performanceMetrics": {"numUserInterrupted": 0, "numAssistantInterrupted": self._interruptions},
-            },
-        )
-
-    # --- sending
+        ended_ms = self._stamp(self._ended_ms)
+        self._send("end-of-call-report", **self._talk.report(self._hung_up_reason, ended_ms, self._interruptions))
 
     def _send(self, kind: str, **own: Any) -> None:
-        self._effects.append(Webhook(self._envelope.webhook(kind, self._stamp(), self._history, **own)))
-
-    def _conversation_update(self) -> None:
-        formatted = openai_messages(self._history)
-        messages = self._envelope.messages(self._history)
-        self._send("conversation-update", messages=messages, messagesOpenAIFormatted=formatted, conversation=formatted)
-
-    def _agent_transcript(self, kind: str, text: str) -> None:
-        assistant = self._envelope.assistant
-        who = {"assistantId": assistant["id"], "assistantName": assistant["name"]}
-        self._send("transcript", role="assistant", transcriptType=kind, transcript=text, **who)
-
-    def _remember(self, role: str, text: str, from_ms: float) -> None:
-        """Put words into the history; words of the same speaker in a row are one message there."""
-        last = self._history[-1]
-        if role == "user" and last.role == "user":
-            last.text, last.end_ms = text, self._stamp()
-        elif last.role == role:
-            last.text, last.end_ms = f"{last.text} {text}", self._stamp()
-        else:
-            self._history.append(Message(role, text, self._stamp(from_ms), self._stamp()))
-
-    def _as_kept(self, text: str) -> str:
-        return retranscribed(text) if self._pace.retranscribed else text
+        self._effects.append(Webhook(self._talk.webhook(kind, self._stamp(), **own)))
 
     def _stamp(self, at_ms: float | None = None) -> int:
         """Return epoch milliseconds: a call that is played faster is a shorter call."""

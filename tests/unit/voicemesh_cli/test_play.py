@@ -32,6 +32,7 @@ class _Mesh:
         """How many requests of each sort are refused with 503 before one is taken."""
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.chunk = b": a comment\n\n"
 
     async def webhook(self, request: web.Request) -> web.Response:
         raw = await request.read()
@@ -52,7 +53,7 @@ class _Mesh:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
-            await response.write(b": a comment\n\n")
+            await response.write(self.chunk)
             for word in ("Good ", "day."):
                 chunk = {"choices": [{"index": 0, "delta": {"content": word}}]}
                 await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
@@ -110,6 +111,16 @@ async def test_a_caller_who_goes_on_closes_the_connection_of_the_answer(mesh: _M
     [reply] = (await play(recorded(line), target)).replies
     assert (reply.text, reply.end) == ("Good day.", "closed_by_caller")
     await asyncio.wait_for(mesh.closed.wait(), 5)
+
+
+async def test_an_answer_that_is_no_stream_of_chunks_is_asked_for_again_and_then_ends_the_call(
+    mesh: _Mesh, target: Target
+) -> None:
+    mesh.chunk = b"data: {broken\n\n"
+    played = await play(recorded(*TURN, **BRISK), target)
+    [reply] = played.replies
+    assert (reply.text, reply.end, reply.attempts) == ("", "failed", 3)
+    assert mesh.kinds[-1] == "end-of-call-report"
 
 
 async def test_a_mesh_that_is_not_there_is_an_undelivered_webhook_and_no_exception() -> None:

@@ -6,7 +6,7 @@ import pytest
 from fakes.virtual_vapi import Sent, recorded, run
 from voicemesh_cli import commands
 from voicemesh_cli.recording import parse
-from voicemesh_cli.vapi_call import LlmFailed
+from voicemesh_cli.vapi_events import LlmFailed
 
 GREETING = {"first_message": "One two three four five six seven eight nine ten."}
 LONG = "Alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa."
