@@ -427,6 +427,7 @@ async def test_a_kept_turn_leaves_its_spans_below_the_span_of_ingress() -> None:
     assert generate.attributes["voicemesh.llm.fell_back"] is True
     assert generate.attributes["voicemesh.llm.outcome"] == "stop"
     assert generate.attributes["gen_ai.usage.output_tokens"] == 2
+    assert (generate.attributes["gen_ai.provider.name"], generate.attributes["gen_ai.request.model"]) == ("openai", "b")
     tries = [span for span in spans if span.name == "llm.provider"]
     assert {span.parent.span_id for span in tries} == {generate.context.span_id}
     assert [span.attributes.get("error.type", "") for span in tries] == ["unreachable", ""]

@@ -177,7 +177,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             "gen_ai.operation.name": "chat",
         }
         if last is not None:
-            attributes["gen_ai.request.model"] = last.model
+            attributes["gen_ai.provider.name"], _, attributes["gen_ai.request.model"] = last.model.partition("/")
         if work.done() and not work.cancelled() and work.exception() is None:
             end = work.result().end
             attributes["gen_ai.usage.input_tokens"] = end.prompt_tokens
