@@ -15,7 +15,7 @@ from fakes.processes import feed_process
 from fakes.streams import QUICK, SHAPE, FeedServer, command, event, linked, raw_stream, serving, until
 from svc_runtime.channel import SERVER, channel_options, open_channel
 from svc_runtime.feed import Feed, Peer
-from svc_runtime.link import LinkLimits
+from svc_runtime.link import Link, LinkLimits
 from voicemesh.session.v1 import session_pb2_grpc
 
 
@@ -41,7 +41,7 @@ async def test_b1_a_frozen_server_is_noticed_by_the_heartbeat_and_found_again() 
 
 
 async def test_b2_every_call_that_a_link_gives_up_is_cancelled() -> None:
-    """Ten streams are given up on one channel that stays open: none lives on at the server."""
+    """Ten streams are given up on a channel that stays open: each is cancelled, and none lives on at the server."""
 
     class Mute(Feed):
         async def serve(self, context: Any) -> None:
@@ -49,10 +49,32 @@ async def test_b2_every_call_that_a_link_gives_up_is_cancelled() -> None:
             await context.write(SHAPE.response(welcome=SHAPE.welcome(server_id="mute")))
             await asyncio.sleep(60)
 
+    class Noted:
+        def __init__(self, call: Any) -> None:
+            self.call = call
+            self.read, self.write = call.read, call.write
+            self.cancelled_by_link = False
+
+        def cancel(self) -> None:
+            self.cancelled_by_link = True
+            self.call.cancel()
+
+    calls: list[Noted] = []
     quick = LinkLimits(heartbeat_s=0.01, dead_after_s=0.05, backoff_first_s=0.001, backoff_most_s=0.001)
-    async with serving(Mute(SHAPE, acknowledge)) as server, linked(server.port, limits=quick) as link:
+    async with serving(Mute(SHAPE, acknowledge)) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = session_pb2_grpc.SessionServiceStub(channel)
+
+        def open_call() -> Any:
+            calls.append(Noted(stub.Converse(wait_for_ready=True)))
+            return calls[-1]
+
+        link = Link("session", SHAPE, open_call, client_id="ingress-1", on_item=lambda item: None, limits=quick)
+        running = asyncio.ensure_future(link.run())
         await until(lambda: link.streams_opened >= 10)
-        await until(lambda: server.servicer.cleaned_up >= 10)
+        await link.close(0.0)
+        await running
+        assert all(call.cancelled_by_link for call in calls)
+        await until(lambda: server.servicer.cleaned_up == server.servicer.calls)
 
 
 async def test_b2_a_link_that_is_closed_leaves_no_call_behind() -> None:

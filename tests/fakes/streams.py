@@ -126,7 +126,8 @@ async def raw_stream(port: int, client_id: str = "raw", *, floor_seq: int = 1) -
             await call.write(session_pb2.ConverseRequest(hello=hello, floor_seq=floor_seq))
             response: Any = await call.read()
             assert response.HasField("welcome")
-            yield call
+            async with asyncio.timeout(20):
+                yield call
         finally:
             call.cancel()
 

@@ -299,6 +299,31 @@ async def test_streams_cut_at_random_lose_double_and_reorder_nothing(seed: int) 
     assert outcomes == {name: [INTERNAL if name in bad else 0] for name in order}
 
 
+async def test_answers_that_overtake_what_is_sent_again_are_taken_once() -> None:
+    seqs: list[int] = []
+
+    def answer_all(peer: Peer) -> None:
+        for seq in seqs:
+            peer.ack(seq)
+
+    feed = Feed(SHAPE, lambda peer, event: seqs.append(event.seq), on_open=answer_all)
+    outcomes = Outcomes()
+    names = [str(number) for number in range(5_000)]
+    async with serving(feed) as server:
+        proxy = CuttingProxy(server.port)
+        async with linked(await proxy.start()) as link:
+            for name in names:
+                link.submit(event(name), outcomes.of(name))
+            await until(lambda: len(seqs) == len(names))
+            proxy.cut()
+            await until(lambda: link.backlog == 0)
+            await link.barrier(10.0)
+            assert link.streams_opened == 2
+        await proxy.close()
+    assert outcomes == {name: [0] for name in names}
+    assert len(seqs) == len(names)
+
+
 async def test_a_restarted_server_gets_all_that_is_unanswered_in_order() -> None:
     chance = random.Random(1)
     stored: dict[str, None] = {}
