@@ -42,8 +42,6 @@ class Key(NamedTuple):
 
 _MODEL = "model.fallback has the same keys."
 AGENT = (
-    Key("agent.name", "none", "", "Who the agent is, for people; nothing depends on it."),
-    Key("agent.greeting", "none", "", "What the agent says first; on Vapi the assistant's own first message is heard."),
     Key(
         "agent.prompt", "none", "session-svc", "The system prompt. Without it the telephone provider's stays in force."
     ),

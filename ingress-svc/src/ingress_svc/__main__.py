@@ -67,11 +67,12 @@ async def main() -> None:
     calls.connect(mesh, turns, Generate(mesh, turns, config.generate_timeout_s, config.first_piece_s))
     guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=counters)
     signals = server.StopSignals()
-    watch = LoopWatch(lambda ok: logs.get().warning("loop.blocked", ok=ok))
+    blocked: set[str] = set()
+    watch = LoopWatch(lambda ok: blocked.discard("loop") if ok else blocked.add("loop"))
     app = application(
         webhook=VapiWebhook(guard=guard, calls=calls, mesh=mesh, counters=counters, hold_s=config.hold_s),
         llm=CustomLlm(guard=guard, calls=calls, counters=counters),
-        missing=lambda: mesh.missing,
+        missing=lambda: [*mesh.missing, *blocked],
         draining=signals.first.is_set,
         counters=counters,
         gauges=[

@@ -62,7 +62,8 @@ def load(config: type[C], env: Mapping[str, str]) -> C:
                 continue
             values[spec.name] = _PARSERS[hints[spec.name]](raw)
         except ValueError as error:
-            problems.append(f"{variable} {error}")
+            text = str(error)
+            problems.append(f"{variable}{'' if text.startswith('=') else ' '}{text}")
     if problems:
         raise ConfigError("\n".join(problems))
     return config(**values)

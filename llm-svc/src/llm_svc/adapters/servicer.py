@@ -170,7 +170,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         attributes: dict[str, str | int | float | bool] = {
             "voicemesh.call.id": request.call_id,
             "voicemesh.turn.number": request.turn,
-            "voicemesh.generation.number": request.generation,
+            "voicemesh.generation": request.generation,
             "voicemesh.llm.outcome": outcome,
             "voicemesh.llm.tries": len(tries),
             "voicemesh.llm.fell_back": last is not None and last.role is Role.FALLBACK,
