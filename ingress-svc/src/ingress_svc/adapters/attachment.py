@@ -68,15 +68,13 @@ class Attachment:
         )
 
     def push(self, generation: int, text: str) -> None:
-        """Queue text of a generation."""
-        self._frames.append((generation, self._encoder.text(text), text))
-        self._wake.set()
+        """Queue text of a generation; behind the end nothing is taken."""
+        self._queue(generation, self._encoder.text(text), text)
 
     def push_tool_call(self, generation: int, index: int, *, call_id: str, name: str, arguments: str) -> None:
         """Queue a piece of a tool call."""
         frame = self._encoder.tool_call(index, call_id=call_id, name=name, arguments=arguments)
-        self._frames.append((generation, frame, ""))
-        self._wake.set()
+        self._queue(generation, frame, "")
 
     def close(self, finish: Finish) -> None:
         """End the answer behind what is queued; frames that are fenced by then are left out."""
@@ -140,6 +138,11 @@ class Attachment:
         while self._cleared_sleeps != (sleeps := self._slept()):
             await self._caught_up()
             self._cleared_sleeps = sleeps
+
+    def _queue(self, generation: int, frame: bytes, text: str) -> None:
+        if self._finish is None:
+            self._frames.append((generation, frame, text))
+            self._wake.set()
 
     def _allowed(self, generation: int) -> bool:
         return generation == NO_GENERATION or self._may_write(generation)

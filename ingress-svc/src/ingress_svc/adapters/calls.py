@@ -204,8 +204,6 @@ class Calls:
         if kind == "start_generation":
             start = command.start_generation
             self._answered(call, start.attachment_id)
-            turn = self.turn_of(call)
-            turn.log.number, turn.log.generation = start.turn, start.generation
             done = call.output.start(
                 start.generation,
                 turn=start.turn,
@@ -316,6 +314,7 @@ class Calls:
     def _open(self, call: LiveCall, effect: effects.OpenGenerate) -> None:
         attachment = call.attachments[effect.attachment_id]
         turn = self.turn_of(call)
+        turn.log.number, turn.log.generation = effect.turn, effect.generation
         if turn.timer is not None:
             turn.timer.cancel()
 
@@ -435,5 +434,5 @@ class Calls:
         logs.get().info("drain.answers", cut=answering, calls=len(self._calls))
         for call in list(self._calls.values()):
             if call.attachments:
-                self._carry_out(call, call.output.call_ended())
+                self._carry_out(call, call.output.ingress_ends())
             self._end_turn(call)

@@ -74,7 +74,11 @@ class Generate:
         message = self._message(call_id, opened, request)
 
         async def work() -> None:
-            finish, provider_us = await self._pieces(run, message, turn, opened.generation, token, tool_call)
+            try:
+                finish, provider_us = await self._pieces(run, message, turn, opened.generation, token, tool_call)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not leave a caller in silence
+                logs.get().exception("generation.failed", error, generation=opened.generation)
+                finish, provider_us = Finish.FAILED, 0
             finished(finish, provider_us)
 
         run.task = asyncio.get_running_loop().create_task(work())

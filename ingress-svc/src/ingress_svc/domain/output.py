@@ -12,7 +12,7 @@ On Vapi a generation sounds on after its last token, until the provider says tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingress_svc.domain.chat import ChatMessage
 from ingress_svc.domain.effects import (
@@ -46,8 +46,14 @@ class Voice:
     turn: int
     attachment_id: str
     answers_until_ms: int
-    running: bool = True
+    finish: Finish | None = None
+    """How the model ended; None while it runs."""
     said: list[str] = field(default_factory=list)
+    calls: list[WriteToolCall] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        return self.finish is None
 
     @property
     def said_text(self) -> str:
@@ -63,18 +69,20 @@ class Output:
     cut_spoken_at_ms: int = 0
     """Answers to words spoken before this are stale."""
     voice: Voice | None = None
-    """At most one: the generation that holds the output."""
-    attachments: set[str] = field(default_factory=set)
-    """Open requests."""
+    """At most one: the generation that holds the output. Never a fenced one."""
+    latest: int = 0
+    """The newest generation that has held the output here."""
+    attachments: dict[str, int] = field(default_factory=dict)
+    """Open requests, each with `cut_spoken_at_ms` as it was when session-svc was last asked for its answer."""
     over: bool = False
     """The call has ended: nothing starts any more."""
 
     def may_write(self, generation: int) -> bool:
         """Whether content of ``generation`` may leave at this moment."""
-        return generation > self.fence and self.voice is not None and self.voice.generation == generation
+        return self.fence < generation <= self.latest
 
     def attached(self, attachment_id: str) -> None:
-        self.attachments.add(attachment_id)
+        self.attachments[attachment_id] = self.cut_spoken_at_ms
 
     def start(
         self,
@@ -91,17 +99,18 @@ class Output:
             return [Started(generation, voice.attachment_id)]
         if generation <= self.fence:
             return self._not_started(generation, turn, attachment_id, CutReason.SUPERSEDED)
-        if self.over:
-            return self._not_started(generation, turn, attachment_id, CutReason.CALL_ENDED)
-        if answers_until_ms < self.cut_spoken_at_ms:
-            self.fence = generation
-            return self._not_started(generation, turn, attachment_id, CutReason.STALE)
+        if generation <= self.latest:
+            return [Started(generation, attachment_id)]
+        # Whatever becomes of it, session-svc has given up all before it.
         effects = self._give_way(CutReason.SUPERSEDED)
+        self.fence = generation
+        if self.over:
+            return effects + self._not_started(generation, turn, attachment_id, CutReason.CALL_ENDED)
+        if answers_until_ms < self.cut_spoken_at_ms:
+            return effects + self._not_started(generation, turn, attachment_id, CutReason.STALE)
         if attachment_id not in self.attachments:
-            self.fence = generation
             return effects + self._not_started(generation, turn, attachment_id, CutReason.PEER_CLOSED)
-        self.fence = generation - 1
-        self.voice = Voice(generation, turn, attachment_id, answers_until_ms)
+        self._hold(Voice(generation, turn, attachment_id, answers_until_ms))
         return [
             *effects,
             OpenGenerate(generation, turn, attachment_id, messages),
@@ -126,15 +135,17 @@ class Output:
         voice = self._running(generation)
         if voice is None:
             return []
-        return [WriteToolCall(voice.attachment_id, generation, index, call_id, name, arguments)]
+        piece = WriteToolCall(voice.attachment_id, generation, index, call_id, name, arguments)
+        voice.calls.append(piece)
+        return [piece]
 
     def finished(self, generation: int, finish: Finish) -> list[Effect]:
         """The model has said all, or has failed after the words that stand at the end."""
         voice = self._running(generation)
         if voice is None:
             return []
-        voice.running = False
-        self.attachments.discard(voice.attachment_id)
+        voice.finish = finish
+        self.attachments.pop(voice.attachment_id, None)
         effects: list[Effect] = [
             Close(voice.attachment_id, finish),
             Ended(generation, voice.turn, voice.said_text, finish),
@@ -162,31 +173,36 @@ class Output:
         voice = self.voice
         if attachment_id not in self.attachments:
             return [AttachmentClosed(attachment_id)]
-        if voice is None or voice.generation != generation or generation <= self.fence:
-            return [AskAgain(attachment_id)]
+        if voice is None or voice.generation != generation:
+            return [*self._never_came(generation), self._ask_again(attachment_id)]
         if voice.attachment_id == attachment_id:
             return [Started(generation, attachment_id)]
         old, voice.attachment_id = voice.attachment_id, attachment_id
-        self.attachments.discard(old)
+        self.attachments.pop(old, None)
         effects: list[Effect] = [Close(old), Started(generation, attachment_id)]
         if voice.said:
             effects.append(Write(attachment_id, generation, voice.said_text))
-        if not voice.running:
-            self.attachments.discard(attachment_id)
-            effects.append(Close(attachment_id))
+        voice.calls = [replace(piece, attachment_id=attachment_id) for piece in voice.calls]
+        effects += voice.calls
+        if voice.finish is not None:
+            self.attachments.pop(attachment_id)
+            effects.append(Close(attachment_id, voice.finish))
         return effects
 
     def replay(self, generation: int, attachment_id: str, said_text: str) -> list[Effect]:
         """Obey ReplayAnswer: an answer that was complete, once more."""
         if attachment_id not in self.attachments:
             return [AttachmentClosed(attachment_id)]
-        if generation <= self.fence or self.over:
-            return [AskAgain(attachment_id)]
+        if self.over:
+            return self.refuse(attachment_id)
+        # Session-svc may have decided this before it heard of a cut that was made here since it was asked.
+        if generation <= self.fence or self.attachments[attachment_id] != self.cut_spoken_at_ms:
+            return [self._ask_again(attachment_id)]
         effects: list[Effect] = []
         if self.voice is None or self.voice.generation != generation:
             effects += self._give_way(CutReason.SUPERSEDED)
-            self.voice = Voice(generation, 0, attachment_id, self.cut_spoken_at_ms, running=False, said=[said_text])
-        self.attachments.discard(attachment_id)
+            self._hold(Voice(generation, 0, attachment_id, self.cut_spoken_at_ms, finish=Finish.STOP, said=[said_text]))
+        self.attachments.pop(attachment_id)
         return [
             *effects,
             Write(attachment_id, generation, said_text),
@@ -196,14 +212,14 @@ class Output:
 
     def refuse(self, attachment_id: str) -> list[Effect]:
         """Obey RefuseAnswer: close without content."""
-        self.attachments.discard(attachment_id)
+        self.attachments.pop(attachment_id, None)
         return [Close(attachment_id), AttachmentClosed(attachment_id)]
 
     def peer_closed(self, attachment_id: str) -> list[Effect]:
         """Whoever asked has gone away: nobody wants the rest of the answer."""
         if attachment_id not in self.attachments:
             return []
-        self.attachments.discard(attachment_id)
+        self.attachments.pop(attachment_id)
         voice = self.voice
         if voice is None or voice.attachment_id != attachment_id or not voice.running:
             return [AttachmentClosed(attachment_id)]
@@ -219,16 +235,41 @@ class Output:
 
     def call_ended(self) -> list[Effect]:
         """Silence everything for good."""
+        return self._shut(CutReason.CALL_ENDED)
+
+    def ingress_ends(self) -> list[Effect]:
+        """This process ends and the call does not: silence everything here."""
+        return self._shut(CutReason.INGRESS_LOST)
+
+    def _shut(self, reason: CutReason) -> list[Effect]:
         self.over = True
-        effects = self._give_way(CutReason.CALL_ENDED)
+        effects = self._give_way(reason)
+        self.fence = max(self.fence, self.latest)
         for attachment_id in sorted(self.attachments):
             effects += [Close(attachment_id), AttachmentClosed(attachment_id)]
         self.attachments.clear()
         return effects
 
+    def _hold(self, voice: Voice) -> None:
+        self.voice = voice
+        self.latest = voice.generation
+        self.fence = voice.generation - 1
+
+    def _ask_again(self, attachment_id: str) -> AskAgain:
+        self.attachments[attachment_id] = self.cut_spoken_at_ms
+        return AskAgain(attachment_id)
+
+    def _never_came(self, generation: int) -> list[Effect]:
+        """Settle a generation that session-svc takes to be running here, and whose start was lost on the way."""
+        if generation <= max(self.fence, self.latest):
+            return []  # its end was reported
+        effects = self._give_way(CutReason.SUPERSEDED)
+        self.fence = generation
+        return [*effects, Cut(generation, 0, "", CutReason.SUPERSEDED)]
+
     def _running(self, generation: int) -> Voice | None:
         voice = self.voice
-        return voice if voice is not None and voice.running and self.may_write(generation) else None
+        return voice if voice is not None and voice.generation == generation and voice.running else None
 
     def _playing(self, voice: Voice) -> PlayoutChanged:
         tail = voice.said_text[-TAIL_CHARS:]
@@ -258,8 +299,7 @@ class Output:
         effects: list[Effect] = []
         if voice.running:
             effects.append(CancelGenerate(voice.generation))
-            if voice.attachment_id in self.attachments:
-                self.attachments.discard(voice.attachment_id)
+            if self.attachments.pop(voice.attachment_id, None) is not None:
                 effects.append(Close(voice.attachment_id))
         cut = Cut(voice.generation, voice.turn, voice.said_text, reason, spoken_at_ms, rule)
         over = PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)
@@ -268,6 +308,6 @@ class Output:
     def _not_started(self, generation: int, turn: int, attachment_id: str, reason: CutReason) -> list[Effect]:
         effects: list[Effect] = []
         if attachment_id in self.attachments:
-            self.attachments.discard(attachment_id)
+            self.attachments.pop(attachment_id)
             effects.append(Close(attachment_id))
         return [*effects, Cut(generation, turn, "", reason)]
