@@ -150,18 +150,21 @@ class Link:
 
     async def run(self) -> None:
         """Keep a stream open until `close`, reopening it after every loss."""
-        failures = 0
+        failures, last_reason = 0, ""
         try:
             while not self._closed.is_set():
-                opened_s = time.monotonic()
+                opened_s, opened = time.monotonic(), self.streams_opened
                 reason = await self._one_stream()
+                if self._closed.is_set():
+                    return
+                if self.streams_opened > opened or reason != last_reason:
+                    log.info("link.lost", link=self.name, reason=reason, unanswered=len(self._held))
+                last_reason = reason
+                # A stream that lived, or one that waited long for a server, is no reason to wait longer.
                 if time.monotonic() - opened_s > self._limits.backoff_most_s:
                     failures = 0
-                if not self._closed.is_set():
-                    if failures == 0:
-                        log.info("link.lost", link=self.name, reason=reason, unanswered=len(self._held))
-                    failures += 1
-                    await self._back_off(failures)
+                failures += 1
+                await self._back_off(failures)
         finally:
             self._forsake()
 
