@@ -120,7 +120,7 @@ _PHRASES = Phrases(
     bye_open="Thank you for calling. Nothing is booked yet, so please call again whenever you like. Goodbye!",
     thanks_booked="You are very welcome. Your booking is {table}. {ask}",
     thanks_open="You are very welcome. {ask}",
-    wait="Of course, take your time. Just tell me when you are ready, I am listening.",
+    wait="Of course, take your time. Just tell me when you have it, I am listening.",
     what_to_change="All right, then I will leave it open. What would you like to change: the day, the time, or the "
     "number of people?",
     say_again="Of course, once more: I have {table}. {ask}",
