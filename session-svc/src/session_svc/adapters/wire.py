@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.type.v1 import call_pb2
 
@@ -31,7 +33,14 @@ _REASON = {
     pb.CUT_REASON_CALL_ENDED: events.CutReason.CALL_ENDED,
     pb.CUT_REASON_INGRESS_LOST: events.CutReason.INGRESS_LOST,
 }
+_FINAL = {call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}
+_STARTED = {call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _REASON_PB = {reason: number for number, reason in _REASON.items()}
+
+
+MOST_MS = 1 << 53
+"""No time is later: 285,000 years, and far from the end of what a store and the wire can hold."""
 
 
 class Unreadable(ValueError):
@@ -45,25 +54,32 @@ def event_from(event: pb.CallEvent) -> events.Event:
         raise Unreadable("event has no kind; set one of CallEvent.kind, or update session-svc before ingress")
     if not event.call_id or not event.event_id:
         raise Unreadable("event has an empty call_id or event_id; both are needed to fold it once")
+    at_ms, received_at_ms = event.at_ms, event.received_at_ms
+    if not (0 <= at_ms < MOST_MS and 0 <= received_at_ms < MOST_MS):
+        raise Unreadable(f"at_ms is {at_ms} and received_at_ms {received_at_ms}; both are ms since the epoch")
     reader = _READERS.get(kind)
     body = reader(getattr(event, kind)) if reader else events.Noted(kind)
-    return events.Event(event.event_id, event.at_ms, event.received_at_ms, event.has_reporter_time, body)
+    return events.Event(event.event_id, at_ms, received_at_ms, event.has_reporter_time, body)
 
 
 def for_log(event: pb.CallEvent) -> bytes:
     """Return the bytes to keep: the event, a request's history cut to the tail that the fold reads."""
-    if event.WhichOneof("kind") != "answer_requested":
+    if not event.HasField("answer_requested"):
         return event.SerializeToString()
     kept = pb.CallEvent()
     kept.CopyFrom(event)
-    tail = history.tail(_messages(event.answer_requested.messages))
+    tail = history.tail(event.answer_requested.messages)
     del kept.answer_requested.messages[:]
-    kept.answer_requested.messages.extend(_message_to(message) for message in tail)
+    kept.answer_requested.messages.extend(tail)
     return kept.SerializeToString()
 
 
 def from_log(payload: bytes) -> events.Event:
-    return event_from(pb.CallEvent.FromString(payload))
+    """Return the event that was kept. Raises Unreadable: a newer version may have written it."""
+    try:
+        return event_from(pb.CallEvent.FromString(payload))
+    except DecodeError as error:
+        raise Unreadable(f"the log holds {len(payload)} bytes that are no event") from error
 
 
 def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.Command:
@@ -71,14 +87,18 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
     message = pb.Command(command_id=order.command_id, call_id=call_id)
     message.trace.traceparent = traceparent
     if isinstance(order, commands.StartGeneration):
-        message.start_generation.MergeFrom(
-            pb.StartGeneration(
-                turn=order.turn,
-                generation=order.generation,
-                attachment_id=order.attachment_id,
-                answers_until_ms=order.answers_until_ms,
-                messages=[_message_to(entry) for entry in order.messages],
-            )
+        start = message.start_generation
+        start.turn = order.turn
+        start.generation = order.generation
+        start.attachment_id = order.attachment_id
+        start.answers_until_ms = order.answers_until_ms
+        start.messages.extend(
+            [
+                call_pb2.ChatMessage(
+                    role=role, content=content, tool_calls_json=tool_calls_json, tool_call_id=tool_call_id
+                )
+                for role, content, tool_calls_json, tool_call_id in order.messages
+            ]
         )
     elif isinstance(order, commands.CutGeneration):
         message.cut_generation.through_generation = order.through_generation
@@ -111,26 +131,22 @@ def _messages(entries: Sequence[call_pb2.ChatMessage]) -> tuple[events.ChatMessa
     )
 
 
-def _message_to(message: events.ChatMessage) -> call_pb2.ChatMessage:
-    return call_pb2.ChatMessage(
-        role=message.role,
-        content=message.content,
-        tool_calls_json=message.tool_calls_json,
-        tool_call_id=message.tool_call_id,
-    )
-
-
 def _words(body: call_pb2.Words) -> events.Words:
     return events.Words(
         _known(_PARTY, body.party, "words.party"),
-        _known({call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}, body.stability, "words.stability"),
+        _known(_FINAL, body.stability, "words.stability"),
         body.text,
     )
 
 
 def _speech(body: call_pb2.SpeechEdge) -> events.SpeechEdge:
-    started = _known({call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}, body.edge, "speech.edge")
-    return events.SpeechEdge(_known(_PARTY, body.party, "speech.party"), started)
+    return events.SpeechEdge(_known(_PARTY, body.party, "speech.party"), _known(_STARTED, body.edge, "speech.edge"))
+
+
+def _turn_ended(body: call_pb2.TurnEnded) -> events.Noted:
+    if body.trace_id and not _TRACE_ID.fullmatch(body.trace_id):
+        raise Unreadable("turn_ended.trace_id is not 32 lower-case hex digits")
+    return events.Noted("turn_ended")
 
 
 def _asked(body: pb.AnswerRequested) -> events.AnswerRequested:
@@ -163,5 +179,6 @@ _READERS: dict[str, Callable[[Any], events.Body]] = {
     "generation_cut": _cut,
     "attachment_closed": lambda b: events.AttachmentClosed(b.attachment_id),
     "cut_requested": lambda b: events.CutRequested(b.through_generation, b.spoken_at_ms, b.rule),
+    "turn_ended": _turn_ended,
     "expired": lambda b: events.CallExpired(b.idle_ms),
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 from session_svc.domain import history
-from session_svc.domain.call import Call, Cut, Generation, Policy, Status, Step
+from session_svc.domain.call import Call, Cut, Generation, Policy, Status, Step, Utterance
 from session_svc.domain.commands import (
     Command,
     CutGeneration,
@@ -27,7 +27,12 @@ from session_svc.domain.events import (
     GenerationCut,
     GenerationEnded,
     GenerationStarted,
+    Party,
 )
+
+LOOK_BACK = 12
+"""How many generations, and how many utterances, are looked through for what a provider's last messages hold. Twice as
+many attempts as were ever seen at one turn; without a bound a request late in a long call would take milliseconds."""
 
 
 def step(call: Call, event: Event, policy: Policy) -> Step:
@@ -42,48 +47,50 @@ def step(call: Call, event: Event, policy: Policy) -> Step:
     if isinstance(body, GenerationCut):
         return Step(_cut(call, body))
     if isinstance(body, AttachmentClosed):
-        return Step(_without_pending(call, attachment_id=body.attachment_id))
+        return Step(_closed(call, body))
     if isinstance(body, CutRequested):
         return _cut_requested(call, body)
     return Step(call)
 
 
-def settled_at_end(call: Call) -> Step:
-    """Return an ended call with nothing left to do but to silence what still runs; a live one as it is."""
-    if not call.ended:
-        return Step(call)
-    live = [generation for generation in call.generations if generation.live]
-    settled = replace(
-        call, pending=(), generations=tuple(replace(g, status=Status.CUT) if g.live else g for g in call.generations)
-    )
-    return Step(
-        settled, tuple(Command(g.ingress_id, CutGeneration(g.number, 0, CutReason.CALL_ENDED)) for g in live[-1:])
-    )
+def settled_at_end(result: Step) -> Step:
+    """Return an ended call with nothing left to do but to silence what still runs.
+
+    Commands to an ended call are sent once and not kept: its requests end with it.
+    """
+    call, commands = result
+    latest = call.latest
+    if latest is not None and latest.live:
+        call = _with(call, latest._replace(status=Status.CUT))
+        silence = Command(latest.ingress_id, CutGeneration(latest.number, 0, CutReason.CALL_ENDED))
+        commands = (*commands, silence)
+    return Step(call._replace(pending=()) if call.pending else call, commands)
 
 
 def with_heard(call: Call, messages: tuple[ChatMessage, ...]) -> Call:
     """Return the call with what the provider's history shows as heard."""
-    heard = history.heard_in(history.tail(messages), call.said())
-    if not heard:
-        return call
-    return replace(
-        call,
-        generations=tuple(replace(g, heard_text=heard[g.number]) if g.number in heard else g for g in call.generations),
-    )
+    said = [history.Said(g.number, g.said_text) for g in call.generations[-LOOK_BACK:] if g.said_text]
+    for told_as, parts in history.heard_in(history.tail(messages), said):
+        for number, text in parts:
+            call = _with(call, call.generations[number - 1]._replace(heard_text=text))
+        first = call.generations[parts[0].generation - 1]
+        call = _with(call, first._replace(told_as=told_as, told_through=parts[-1].generation))
+    return call
 
 
 def _asked(call: Call, event: Event, request: AnswerRequested, policy: Policy) -> Step:
     call = with_heard(call, request.messages)
     if call.ended:
         return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.CALL_ENDED))
-    answers_until_ms = _answers_until(call, event, request)
+    words = history.asked_words(request.messages)
+    answers_until_ms = _answers_until(call, event, request, words)
     if answers_until_ms < call.cut.spoken_at_ms:
         return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.STALE))
-    key = _request_key(request)
     latest = call.latest
-    if latest is not None and event.received_at_ms < latest.requested_at_ms and key != latest.request_key:
+    if latest is not None and event.received_at_ms < latest.requested_at_ms:
         # Two ingress replicas: the newer request of the two was folded first.
         return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.SUPERSEDED))
+    key = f"{request.user_message_count}:{' '.join(words) or '|' + history.asked_since(request.messages)}"
     if latest is not None and key == latest.request_key:
         again = _asked_again(call, request, latest)
         if again is not None:
@@ -94,26 +101,23 @@ def _asked(call: Call, event: Event, request: AnswerRequested, policy: Policy) -
 def _asked_again(call: Call, request: AnswerRequested, latest: Generation) -> Step | None:
     """Serve the same words again: from the running generation, from the record, or (None) by a new one."""
     if latest.live and latest.ingress_id == request.ingress_id:
-        moved = replace(latest, attachment_id=request.attachment_id)
+        call = _with(call, latest._replace(attachment_id=request.attachment_id))
+        # An earlier move would take the output back to an attachment that was left.
+        left = f"move:{latest.number}:"
+        call = _kept(call, [p for p in call.pending if not p.command_id.startswith(left)])
         order = MoveOutput(latest.number, request.attachment_id)
-        return _answer(_with(call, moved), request, order, generation=latest.number)
+        return _answer(call, request, order, generation=latest.number)
     if latest.status is Status.ENDED and latest.finish in (Finish.STOP, Finish.LENGTH):
-        return _answer(call, request, ReplayAnswer(latest.number, request.attachment_id, latest.said_text))
+        order_again = ReplayAnswer(latest.number, request.attachment_id, latest.said_text)
+        return _answer(call, request, order_again, generation=latest.number)
     return None
 
 
 def _start(
     call: Call, event: Event, request: AnswerRequested, *, answers_until_ms: int, key: str, policy: Policy
 ) -> Step:
-    latest = call.latest
-    number = latest.number + 1 if latest else 1
-    cuts: list[Command] = []
-    if latest is not None and latest.live:
-        if latest.ingress_id != request.ingress_id:
-            cuts.append(Command(latest.ingress_id, CutGeneration(latest.number, 0, CutReason.SUPERSEDED)))
-        call = _with(call, replace(latest, status=Status.CUT))
     generation = Generation(
-        number=number,
+        number=len(call.generations) + 1,
         turn=request.user_message_count,
         request_key=key,
         attachment_id=request.attachment_id,
@@ -121,19 +125,35 @@ def _start(
         requested_at_ms=event.received_at_ms,
         answers_until_ms=answers_until_ms,
     )
-    # One voice: a start leaves nothing of its predecessors to be done, so what was pending for them is void.
-    call = replace(call, generations=(*call.generations, generation), pending=())
+    call, cuts = _superseded(call, request.ingress_id)
     order = StartGeneration(
         turn=generation.turn,
-        generation=number,
+        generation=generation.number,
         attachment_id=request.attachment_id,
         answers_until_ms=answers_until_ms,
-        messages=history.for_model(request.messages, call.said(), policy.prompt),
+        messages=history.for_model(request.messages, call.spelling(), policy.prompt),
     )
-    for cut in cuts:
-        call = _pending(call, cut, generation=number - 1)
-    started = _answer(call, request, order, generation=number)
+    call = call._replace(generations=(*call.generations, generation))
+    started = _answer(call, request, order, generation=generation.number)
     return Step(started.call, (*cuts, *started.commands))
+
+
+def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ...]]:
+    """Return the call with no voice in it, and the cut that an ingress must get which will not see the new start.
+
+    The start fences every lower generation at the ingress that gets it, so nothing that was pending for them is left
+    to be done there. Elsewhere only cuts are. A refusal concerns no generation and stays.
+    """
+    kept = [p for p in call.pending if p.is_refusal or (p.is_cut and p.ingress_id != by_ingress_id)]
+    call = _kept(call, kept)
+    latest = call.latest
+    if latest is None or not latest.live:
+        return call, ()
+    call = _with(call, latest._replace(status=Status.CUT))
+    if latest.ingress_id == by_ingress_id:
+        return call, ()
+    cut = Command(latest.ingress_id, CutGeneration(latest.number, 0, CutReason.SUPERSEDED))
+    return _pending(call, cut, generation=latest.number), (cut,)
 
 
 def _answer(call: Call, request: AnswerRequested, order: Order, *, generation: int = 0) -> Step:
@@ -143,7 +163,7 @@ def _answer(call: Call, request: AnswerRequested, order: Order, *, generation: i
 
 def _pending(call: Call, command: Command, *, generation: int, attachment_id: str = "") -> Call:
     entry = Pending(command.order.command_id, command.ingress_id, generation, attachment_id)
-    return replace(call, pending=(*call.pending, entry))
+    return call if entry in call.pending else call._replace(pending=(*call.pending, entry))
 
 
 def _started(call: Call, body: GenerationStarted) -> Call:
@@ -151,46 +171,55 @@ def _started(call: Call, body: GenerationStarted) -> Call:
     if generation is None:
         return call
     if generation.status is Status.STARTING:
-        call = _with(call, replace(generation, status=Status.RUNNING))
-    settled = {f"start:{body.generation}", f"move:{body.generation}:{body.attachment_id}"}
-    return replace(call, pending=tuple(p for p in call.pending if p.command_id not in settled))
+        call = _with(call, generation._replace(status=Status.RUNNING))
+    return _settled(call, f"start:{body.generation}", f"move:{body.generation}:{body.attachment_id}")
+
+
+def _closed(call: Call, body: AttachmentClosed) -> Call:
+    # Of a start or a move this is no effect: what became of the generation is still to be reported.
+    return _settled(call, f"replay:{body.attachment_id}", f"refuse:{body.attachment_id}")
 
 
 def _finished(call: Call, body: GenerationEnded) -> Call:
     generation = _numbered(call, body.generation)
     if generation is None:
         return call
-    status = Status.CUT if generation.status is Status.CUT else Status.ENDED
-    call = _with(call, replace(generation, status=status, said_text=body.said_text, finish=body.finish))
-    return _without_pending(call, generation=body.generation)
+    generation = generation._replace(
+        status=Status.CUT if generation.status is Status.CUT else Status.ENDED,
+        said_text=_longer(generation.said_text, body.said_text),
+        finish=body.finish,
+    )
+    return _without(_with(call, generation), body.generation)
 
 
 def _cut(call: Call, body: GenerationCut) -> Call:
-    call = replace(call, cut=call.cut.joined(body.generation, body.spoken_at_ms))
+    call = _with_cut(call, body.generation, body.spoken_at_ms)
     generation = _numbered(call, body.generation)
-    if generation is not None:
-        call = _with(
-            call,
-            replace(
-                generation,
-                status=Status.CUT,
-                said_text=body.said_text or generation.said_text,
-                heard_text=body.heard_text if body.heard_text is not None else generation.heard_text,
-            ),
-        )
-    return _without_pending(call, generation=body.generation)
+    if generation is None:
+        return call
+    generation = generation._replace(
+        status=Status.CUT,
+        said_text=_longer(generation.said_text, body.said_text),
+        heard_text=generation.heard_text if body.heard_text is None else body.heard_text,
+    )
+    return _without(_with(call, generation), body.generation)
 
 
 def _cut_requested(call: Call, body: CutRequested) -> Step:
-    call = replace(call, cut=call.cut.joined(body.through_generation, body.spoken_at_ms))
+    call = _with_cut(call, body.through_generation, body.spoken_at_ms)
     latest = call.latest
     if latest is None or not _is_cut(latest, call.cut):
         return Step(call)
     order = CutGeneration(latest.number, call.cut.spoken_at_ms, CutReason.BARGE_IN, body.rule)
     command = Command(latest.ingress_id, order)
     if latest.live:
-        call = _with(call, replace(latest, status=Status.CUT))
+        call = _with(call, latest._replace(status=Status.CUT))
     return Step(_pending(call, command, generation=latest.number), (command,))
+
+
+def _with_cut(call: Call, through_generation: int, spoken_at_ms: int) -> Call:
+    # A cut never names what is yet to be started.
+    return call._replace(cut=call.cut.joined(min(through_generation, len(call.generations)), spoken_at_ms))
 
 
 def _is_cut(generation: Generation, cut: Cut) -> bool:
@@ -198,40 +227,53 @@ def _is_cut(generation: Generation, cut: Cut) -> bool:
     return generation.number <= cut.through_generation or generation.answers_until_ms < cut.spoken_at_ms
 
 
-def _answers_until(call: Call, event: Event, request: AnswerRequested) -> int:
+def _answers_until(call: Call, event: Event, request: AnswerRequested, words: tuple[str, ...]) -> int:
     """Return when the last caller word that the request answers was spoken, on the reporter's clock.
 
     The request carries no times, so its last words are looked for among the transcripts, newest first. Words that no
-    transcript has brought yet are newer than all of them: then it is the time of the request itself.
+    transcript has brought yet are newer than all of them: then it is the time of the request itself. So are words that
+    only repeat what an earlier turn has answered.
     """
-    asked = history.words_of(history.trailing_caller_text(request.messages))
-    for at_ms, words in reversed(call.recent):
-        if words and asked[-len(words) :] == words:
-            return at_ms
+    latest = call.latest
+    answered_ms = latest.answers_until_ms if latest is not None and latest.turn < request.user_message_count else -1
+    for transcript in _caller_newest_first(call):
+        if transcript.at_ms <= answered_ms:
+            break
+        theirs = history.words_of(transcript.text)
+        if theirs and words[-len(theirs) :] == theirs:
+            return transcript.at_ms
     return event.received_at_ms - (call.clock_offset_ms or 0)
 
 
-def _request_key(request: AnswerRequested) -> str:
-    words = history.words_of(history.trailing_caller_text(request.messages))
-    return f"{request.user_message_count}:{' '.join(words)}"
+def _caller_newest_first(call: Call) -> Iterator[Utterance]:
+    yield from reversed(call.recent)
+    for utterance in reversed(call.utterances[-LOOK_BACK:]):
+        if utterance.party == Party.CALLER.value:
+            yield utterance
+
+
+def _longer(one: str, other: str) -> str:
+    # Reports of one generation may come in any order; what was sent only grows.
+    return one if len(one) >= len(other) else other
 
 
 def _numbered(call: Call, number: int) -> Generation | None:
-    return next((g for g in reversed(call.generations) if g.number == number), None)
+    return call.generations[number - 1] if 1 <= number <= len(call.generations) else None
 
 
 def _with(call: Call, generation: Generation) -> Call:
-    return replace(
-        call, generations=tuple(generation if g.number == generation.number else g for g in call.generations)
-    )
+    before, after = call.generations[: generation.number - 1], call.generations[generation.number :]
+    return call._replace(generations=(*before, generation, *after))
 
 
-def _without_pending(call: Call, *, generation: int = -1, attachment_id: str = "") -> Call:
-    return replace(
-        call,
-        pending=tuple(
-            p
-            for p in call.pending
-            if not (p.generation == generation or (attachment_id and p.attachment_id == attachment_id))
-        ),
-    )
+def _settled(call: Call, *command_ids: str) -> Call:
+    return _kept(call, [p for p in call.pending if p.command_id not in command_ids])
+
+
+def _without(call: Call, generation: int) -> Call:
+    """Return the call without the commands that name a generation which has come to its end."""
+    return _kept(call, [p for p in call.pending if p.generation != generation])
+
+
+def _kept(call: Call, pending: list[Pending]) -> Call:
+    return call if len(pending) == len(call.pending) else call._replace(pending=tuple(pending))

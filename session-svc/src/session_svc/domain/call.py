@@ -1,11 +1,15 @@
-"""Our record of a call: what is known of it, in the order in which it was spoken."""
+"""Our record of a call: what is known of it, in the order in which it was spoken.
+
+The records here are named tuples because every event makes new ones: a changed copy costs a third of a dataclass's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
-from session_svc.domain import history
 from session_svc.domain.commands import Command, Pending
 from session_svc.domain.events import Finish, Phase
 from session_svc.domain.outcome import outcome_of
@@ -30,8 +34,7 @@ class Status(Enum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(NamedTuple):
     """One attempt at an answer."""
 
     number: int
@@ -46,6 +49,10 @@ class Generation:
     said_text: str = ""
     heard_text: str | None = None
     """What the caller heard of it; None while unknown."""
+    told_as: str = ""
+    """The provider's message that shows what was heard; on the first of the generations which that message holds."""
+    told_through: int = 0
+    """The last of those."""
     finish: Finish | None = None
 
     @property
@@ -53,9 +60,8 @@ class Generation:
         return self.status in (Status.STARTING, Status.RUNNING)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Utterance:
-    """A final transcript, in the order of speech."""
+class Utterance(NamedTuple):
+    """A transcript. Sorts in the order of speech."""
 
     at_ms: int
     event_id: str
@@ -63,8 +69,7 @@ class Utterance:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """The last cut: it holds for every generation up to its number, and for answers to anything older."""
 
     through_generation: int = 0
@@ -75,24 +80,26 @@ class Cut:
         return Cut(max(self.through_generation, through_generation), max(self.spoken_at_ms, spoken_at_ms))
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Our record of one call."""
+class Call(NamedTuple):
+    """Our record of one call. All of it but `recent` comes from durable events alone, so the log gives it back."""
 
     call_id: str
-    started_at_ms: int
-    last_received_at_ms: int
     phase: Phase = Phase.RINGING
     status_reason: str | None = None
+    """Why the call is over, by its status; None until that was reported."""
     report_reason: str | None = None
+    """The same by the provider's report."""
     expired: bool = False
     ended_at_ms: int = 0
     clock_offset_ms: int | None = None
     """received_at_ms - at_ms, at its smallest: maps our clock onto the reporter's. None until a time was reported."""
     utterances: tuple[Utterance, ...] = ()
-    recent: tuple[tuple[int, tuple[str, ...]], ...] = ()
-    """The caller's latest transcripts, partials too: (at_ms, words). Not kept in the log; a recovered call has none."""
+    """Finals."""
+    recent: tuple[Utterance, ...] = ()
+    """The caller's partials since the last final. Only requests for an answer read it; whoever keeps the log writes
+    it down before such a request (see `adapters.call_table`)."""
     generations: tuple[Generation, ...] = ()
+    """Number 1 first, without gaps."""
     cut: Cut = Cut()
     pending: tuple[Pending, ...] = ()
 
@@ -105,21 +112,28 @@ class Call:
         """The one word the call ended with; empty while it lives."""
         if not self.ended:
             return ""
-        reason = self.report_reason or self.status_reason
-        if reason is None and self.expired:
+        if self.expired and self.report_reason is None and self.status_reason is None:
             return "abandoned"
-        return outcome_of(reason or "")
+        return outcome_of(self.report_reason or self.status_reason or "")
 
     @property
     def latest(self) -> Generation | None:
         return self.generations[-1] if self.generations else None
 
-    def said(self) -> list[history.Said]:
-        return [history.Said(g.number, g.said_text) for g in self.generations]
+    def spelling(self) -> Mapping[str, str]:
+        """Return the provider's messages that show what we said → our own text of what was heard."""
+        return {
+            first.told_as: " ".join(
+                generation.heard_text
+                for generation in self.generations[first.number - 1 : first.told_through]
+                if generation.heard_text
+            )
+            for first in self.generations
+            if first.told_as
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What an event led to."""
 
     call: Call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from session_svc.domain.events import ChatMessage, CutReason
 
@@ -66,20 +67,27 @@ class RefuseAnswer:
 Order = StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """An order and the ingress process it goes to."""
 
     ingress_id: str
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A command whose effect is not recorded yet: what the outbox holds."""
 
     command_id: str
     ingress_id: str
     generation: int
-    """The generation whose effect settles it (for a cut: the highest it names); 0 when an attachment does."""
+    """The generation whose effect settles it (for a cut: the highest it names); 0 when only an attachment does."""
     attachment_id: str
+    """The attachment that it names; empty for a cut."""
+
+    @property
+    def is_cut(self) -> bool:
+        return not self.attachment_id
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.generation == 0

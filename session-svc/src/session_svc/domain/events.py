@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Party(Enum):
@@ -40,8 +41,7 @@ class CutReason(Enum):
     INGRESS_LOST = "ingress_lost"
 
 
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
+class ChatMessage(NamedTuple):
     role: str
     content: str
     tool_calls_json: str = ""
@@ -149,8 +149,7 @@ Body = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One happening of a call."""
 
     event_id: str

@@ -10,9 +10,8 @@ This file holds the call's life; `answers` holds what happens to its generations
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import replace
 
-from session_svc.domain import answers, history
+from session_svc.domain import answers
 from session_svc.domain.call import Call, Policy, Step, Utterance
 from session_svc.domain.events import (
     CallExpired,
@@ -25,35 +24,21 @@ from session_svc.domain.events import (
     Words,
 )
 
-RECENT_WORDS = 8
-"""How many of the caller's latest transcripts are kept to tell which words a request answers."""
-
-
-def opened(call_id: str, event: Event) -> Call:
-    """Return the record of a call whose first event this is; the event itself is still to be folded."""
-    return Call(call_id, started_at_ms=event.received_at_ms, last_received_at_ms=event.received_at_ms)
+RECENT_PARTIALS = 8
+"""How many of the caller's latest partials are kept to tell which words a request answers: about four seconds."""
 
 
 def step(call: Call, event: Event, policy: Policy) -> Step:
     """Return the call after ``event``, and the commands that follow.
 
-    The caller has made sure that no event comes here twice. An event that means nothing for the call changes only when
-    it was last heard of.
+    The caller has made sure that no durable event comes here twice. An event that means nothing for the call changes
+    nothing but, perhaps, what is known of the reporter's clock.
     """
-    call = _heard_of(call, event)
     body = event.body
-    if isinstance(body, Words):
-        return Step(_with_words(call, event, body))
-    if isinstance(body, CallStatus):
-        return answers.settled_at_end(_with_status(call, event, body))
-    if isinstance(body, CallReported):
-        ended = _ended(call, event)
-        return answers.settled_at_end(replace(ended, report_reason=body.ended_reason or call.report_reason))
-    if isinstance(body, CallExpired):
-        return answers.settled_at_end(replace(_ended(call, event), expired=True) if not call.ended else call)
-    if isinstance(body, HistoryReported):
-        return Step(answers.with_heard(call, body.tail))
-    return answers.step(call, event, policy)
+    if isinstance(body, Words) and not body.final:
+        return Step(_with_partial(call, event, body))
+    result = _step(_with_clock(call, event), event, policy)
+    return answers.settled_at_end(result) if result.call.ended else result
 
 
 def turns(call: Call) -> list[tuple[str, str]]:
@@ -67,36 +52,78 @@ def turns(call: Call) -> list[tuple[str, str]]:
     return grouped
 
 
-def _heard_of(call: Call, event: Event) -> Call:
-    offset = call.clock_offset_ms
-    if event.has_reporter_time:
-        delay = event.received_at_ms - event.at_ms
-        offset = delay if offset is None else min(offset, delay)
-    return replace(
-        call,
-        clock_offset_ms=offset,
-        started_at_ms=min(call.started_at_ms, event.received_at_ms),
-        last_received_at_ms=max(call.last_received_at_ms, event.received_at_ms),
-    )
+def _step(call: Call, event: Event, policy: Policy) -> Step:
+    body = event.body
+    if isinstance(body, Words):
+        return Step(_with_final(call, event, body))
+    if isinstance(body, CallStatus):
+        return Step(_with_status(call, event, body))
+    if isinstance(body, CallReported):
+        return Step(_ended(call, event, report_reason=_reason(call.report_reason, body.ended_reason)))
+    if isinstance(body, CallExpired):
+        return Step(_ended(call, event, expired=True))
+    if isinstance(body, HistoryReported):
+        return Step(answers.with_heard(call, body.tail))
+    return answers.step(call, event, policy)
 
 
-def _with_words(call: Call, event: Event, words: Words) -> Call:
-    if words.final:
-        utterances = list(call.utterances)
-        insort(utterances, Utterance(event.at_ms, event.event_id, words.party.value, words.text))
-        call = replace(call, utterances=tuple(utterances))
-    if words.party is Party.CALLER:
-        recent = sorted((*call.recent, (event.at_ms, history.words_of(words.text))))[-RECENT_WORDS:]
-        call = replace(call, recent=tuple(recent))
-    return call
+def _with_clock(call: Call, event: Event) -> Call:
+    if not event.has_reporter_time:
+        return call
+    offset_ms = event.received_at_ms - event.at_ms
+    if call.clock_offset_ms is not None and call.clock_offset_ms <= offset_ms:
+        return call
+    return call._replace(clock_offset_ms=offset_ms)
+
+
+def _with_partial(call: Call, event: Event, words: Words) -> Call:
+    if words.party is not Party.CALLER or event.at_ms <= _last_caller_final_ms(call):
+        return call  # late: the final says all that it could say
+    partial = Utterance(event.at_ms, event.event_id, words.party.value, words.text)
+    if partial in call.recent:
+        return call
+    return call._replace(recent=tuple(sorted((*call.recent, partial))[-RECENT_PARTIALS:]))
+
+
+def _with_final(call: Call, event: Event, words: Words) -> Call:
+    utterances = list(call.utterances)
+    insort(utterances, Utterance(event.at_ms, event.event_id, words.party.value, words.text))
+    recent = call.recent
+    if recent and words.party is Party.CALLER:
+        recent = tuple(partial for partial in recent if partial.at_ms > event.at_ms)
+    return call._replace(utterances=tuple(utterances), recent=recent)
+
+
+def _last_caller_final_ms(call: Call) -> int:
+    return next((u.at_ms for u in reversed(call.utterances) if u.party == Party.CALLER.value), -1)
 
 
 def _with_status(call: Call, event: Event, status: CallStatus) -> Call:
     if status.phase is Phase.ENDED:
-        return replace(_ended(call, event), status_reason=status.ended_reason or call.status_reason)
+        return _ended(call, event, status_reason=_reason(call.status_reason, status.ended_reason))
     # A late "ringing" never takes a call back: phases only advance.
-    return replace(call, phase=max(call.phase, status.phase, key=lambda phase: phase.value))
+    if status.phase.value <= call.phase.value:
+        return call
+    return call._replace(phase=status.phase)
 
 
-def _ended(call: Call, event: Event) -> Call:
-    return replace(call, phase=Phase.ENDED, ended_at_ms=call.ended_at_ms or event.received_at_ms)
+def _ended(
+    call: Call,
+    event: Event,
+    *,
+    status_reason: str | None = None,
+    report_reason: str | None = None,
+    expired: bool = False,
+) -> Call:
+    return call._replace(
+        phase=Phase.ENDED,
+        ended_at_ms=call.ended_at_ms or event.received_at_ms,
+        status_reason=call.status_reason if status_reason is None else status_reason,
+        report_reason=call.report_reason if report_reason is None else report_reason,
+        expired=call.expired or expired,
+    )
+
+
+def _reason(known: str | None, reported: str) -> str:
+    # Two that differ: any fixed choice will do, so that every order of delivery ends with the same one.
+    return reported if known is None else max(known, reported)

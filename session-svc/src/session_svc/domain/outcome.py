@@ -20,18 +20,28 @@ OUTCOMES = (
 # Vapi names 627 reasons and adds more, so reasons are read by what they contain, the most telling part first.
 _SIGNS = (
     ("custom-llm", "failed_mesh"),  # the custom LLM of a call is this mesh
-    ("customer-did-not-answer", "rejected"),
+    ("assistant-request-returned-forwarding", "transferred"),
+    ("assistant-request", "failed_mesh"),  # and so is the server that is asked for an assistant
+    ("customer-did-not", "rejected"),
     ("customer-busy", "rejected"),
+    ("misdialed", "rejected"),
     ("rejected", "rejected"),
     ("voicemail", "voicemail"),
     ("silence-timed-out", "silence"),
     ("exceeded-max-duration", "too_long"),
-    ("forward", "transferred"),
-    ("transfer", "transferred"),
-    ("customer-ended-call", "caller_hung_up"),
-    ("error", "failed_provider"),
+    ("customer-ended-call", "caller_hung_up"),  # also before, during and after a transfer
+    ("caller-hungup", "caller_hung_up"),
+    ("error", "failed_provider"),  # also of a transfer
     ("failed", "failed_provider"),
     ("fault", "failed_provider"),
+    ("shutdown", "failed_provider"),
+    ("timed-out", "failed_provider"),
+    ("closed-websocket", "failed_provider"),
+    ("disconnected", "failed_provider"),
+    ("no-server-available", "failed_provider"),
+    ("not-found", "failed_provider"),
+    ("forward", "transferred"),
+    ("transfer", "transferred"),
     ("assistant-ended-call", "agent_ended"),
     ("assistant-said-end-call", "agent_ended"),
 )
