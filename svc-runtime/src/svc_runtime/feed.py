@@ -11,157 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from svc_runtime import logs
+from svc_runtime.outbox import FeedLimits as FeedLimits
+from svc_runtime.outbox import Outbox
 from svc_runtime.stream import INTERNAL, INVALID, STREAM_VERSION, TOO_LARGE, Outcome, StreamShape
 
 log = logs.get()
-
-
-@dataclass(frozen=True, slots=True)
-class FeedLimits:
-    """What bounds a feed, for each client."""
-
-    max_event_bytes: int = 262_144
-    max_unsettled_events: int = 65_536
-    """Events without an answer, and errors that the client's floor has not passed; a link holds at most 20,000."""
-    max_queued_items: int = 10_000
-    max_queued_bytes: int = 16_777_216
-    """Items that wait for a client which does not read. Over either its stream is ended."""
-    max_queued_answers: int = 65_536
-    max_item_bytes: int = 1_048_576
-    max_batch_items: int = 64
-    max_batch_bytes: int = 262_144
-    """One message carries no more items, unless a single one is larger."""
-    max_batch_errors: int = 1_000
-    hello_within_s: float = 5.0
-    forget_after_s: float = 600.0
-    """How long a client without a stream is remembered: after it, what it sends again is handled again."""
-
-
-class _Outbox:
-    """What waits to be written on one stream."""
-
-    def __init__(self, shape: StreamShape, limits: FeedLimits) -> None:
-        self.items: deque[tuple[Any, int]] = deque()
-        self.items_bytes = 0
-        self.acks: list[int] = []
-        self.errors: deque[tuple[int, Outcome]] = deque()
-        self.echo = 0
-        self.draining_due = False
-        self.draining = False
-        self.finishing = False
-        """Nothing more is taken in: the writer ends when all is written."""
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the stream is to end at once."""
-        self.end_code = grpc.StatusCode.OK
-        self.end_details = ""
-        self._shape = shape
-        self._limits = limits
-        self._writer_waits: asyncio.Future[None] | None = None
-
-    @property
-    def empty(self) -> bool:
-        return not (self.acks or self.items or self.errors or self.echo or self.draining_due)
-
-    def wake(self) -> None:
-        if self._writer_waits is not None and not self._writer_waits.done():
-            self._writer_waits.set_result(None)
-
-    async def wait(self) -> None:
-        self._writer_waits = asyncio.get_running_loop().create_future()
-        try:
-            await self._writer_waits
-        finally:
-            self._writer_waits = None
-
-    def end(self, code: grpc.StatusCode, details: str) -> None:
-        """End the stream at once; what is queued is not written."""
-        if not self.over.done():
-            self.end_code, self.end_details = code, details
-            self.over.set_result(None)
-
-    def finish(self, code: grpc.StatusCode, details: str) -> None:
-        """End the stream when all that is queued has been written."""
-        self.finishing = True
-        self.end_code, self.end_details = code, details
-        self.wake()
-
-    def drain(self) -> None:
-        self.draining = self.draining_due = True
-        self.wake()
-
-    def put_item(self, item: Any, size: int) -> bool:
-        limits = self._limits
-        if len(self.items) >= limits.max_queued_items or self.items_bytes + size > limits.max_queued_bytes:
-            self.end(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(self.items)} items wait for a client that does not read"
-            )
-            return False
-        self.items.append((item, size))
-        self.items_bytes += size
-        self.wake()
-        return True
-
-    def put_ack(self, seq: int) -> None:
-        self.acks.append(seq)
-        if self._writer_waits is not None:
-            self.wake()
-        if len(self.acks) > self._limits.max_queued_answers:
-            self.end(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(self.acks)} answers wait for a client that does not read"
-            )
-
-    def put_error(self, seq: int, outcome: Outcome) -> None:
-        self.errors.append((seq, outcome))
-        self.wake()
-        if len(self.errors) > self._limits.max_queued_answers:
-            self.end(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(self.errors)} errors wait for a client that does not read"
-            )
-
-    def next_response(self) -> Any:
-        """Take what has queued since the last write. Answers and the echo wait until no item is before them."""
-        limits, items = self._limits, self.items
-        response = self._shape.response(draining=self.draining)
-        self.draining_due = False
-        batch: list[Any] = []
-        batch_bytes = 0
-        while items and len(batch) < limits.max_batch_items:
-            batch_bytes += items[0][1]
-            if batch and batch_bytes > limits.max_batch_bytes:
-                break
-            item, size = items.popleft()
-            self.items_bytes -= size
-            batch.append(item)
-        if batch:
-            response.items.extend(batch)
-        if items:
-            return response
-        if self.acks:
-            response.acked_seqs.extend(self.acks)
-            self.acks.clear()
-        while self.errors and len(response.errors) < limits.max_batch_errors:
-            response.errors.append(self._error(*self.errors.popleft()))
-        if self.echo and not self.errors:
-            response.heartbeat, self.echo = self.echo, 0
-        return response
-
-    def _error(self, seq: int, outcome: Outcome) -> Any:
-        error = self._shape.error(
-            seq=seq, code=outcome.code, message=outcome.message, retry_after_ms=outcome.retry_after_ms
-        )
-        if outcome.moved_to or outcome.moved_epoch:
-            error.moved.address, error.moved.epoch = outcome.moved_to, outcome.moved_epoch
-        return error
 
 
 class Peer:
@@ -173,7 +35,7 @@ class Peer:
         """Sent while it was not connected, or did not read."""
         self._limits = limits
         self._item_class = item_class
-        self._out: _Outbox | None = None
+        self._out: Outbox | None = None
         self._highest_seq = 0
         self._floor_seq = 0
         self._pending: set[int] = set()
@@ -259,7 +121,7 @@ class Feed:
         on_open: Callable[[Peer], None] | None = None,
         on_close: Callable[[Peer, bool], None] | None = None,
         server_id: str | None = None,
-        limits: FeedLimits = FeedLimits(),
+        limits: FeedLimits | None = None,
     ) -> None:
         self.server_id = server_id or secrets.token_hex(8)
         self.draining = False
@@ -270,10 +132,10 @@ class Feed:
         self._on_batch_end = on_batch_end
         self._on_open = on_open
         self._on_close = on_close
-        self._limits = limits
+        self._limits = limits or FeedLimits()
         self._peers: dict[str, Peer] = {}
         self._ending = False
-        self._open_streams: set[_Outbox] = set()
+        self._open_streams: set[Outbox] = set()
         self._stream_left = asyncio.Event()
 
     @property
@@ -314,7 +176,7 @@ class Feed:
     async def serve(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Serve one stream to its end: the whole body of the RPC method."""
         hello = await self._hello(context)
-        out = _Outbox(self._shape, self._limits)
+        out = Outbox(self._shape, self._limits)
         peer = self._enter(hello, out)
         reader = asyncio.ensure_future(self._read(context, peer, out))
         writer = asyncio.ensure_future(self._write(context, peer, out))
@@ -351,7 +213,7 @@ class Feed:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the process ends")
         return request
 
-    def _enter(self, hello: Any, out: _Outbox) -> Peer:
+    def _enter(self, hello: Any, out: Outbox) -> Peer:
         client_id = hello.hello.client_id
         peer = self._peers.get(client_id)
         if peer is not None and hello.floor_seq < peer._floor_seq:
@@ -374,7 +236,7 @@ class Feed:
                 self._on_open(peer)
         return peer
 
-    def _leave(self, peer: Peer, out: _Outbox, *, said_bye: bool) -> None:
+    def _leave(self, peer: Peer, out: Outbox, *, said_bye: bool) -> None:
         self._open_streams.discard(out)
         self._stream_left.set()
         if peer._out is not out:
@@ -398,7 +260,7 @@ class Feed:
         if self._peers.get(peer.client_id) is peer:
             del self._peers[peer.client_id]
 
-    async def _read(self, context: grpc.aio.ServicerContext[Any, Any], peer: Peer, out: _Outbox) -> bool:
+    async def _read(self, context: grpc.aio.ServicerContext[Any, Any], peer: Peer, out: Outbox) -> bool:
         """Take events in until the stream ends; True when the client had said bye."""
         read, eof = context.read, grpc.aio.EOF
         while True:
@@ -452,7 +314,7 @@ class Feed:
                 for seq in taken:
                     peer.fail(seq, Outcome(INTERNAL, f"the batch failed with {type(error).__name__}"))
 
-    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], peer: Peer, out: _Outbox) -> None:
+    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], peer: Peer, out: Outbox) -> None:
         write = context.write
         welcome = self._shape.welcome(server_id=self.server_id)
         await write(self._shape.response(welcome=welcome, draining=out.draining))

@@ -23,6 +23,10 @@ from svc_runtime.loop_watch import LoopWatch
 
 log = logs.get()
 
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
 _PROBE_EVERY_S = 0.25
 
 _STOP_GRACE_S = 0.5
@@ -53,17 +57,35 @@ class _EndingHealth(grpc_health.HealthServicer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ending = asyncio.Event()
+        self._status = _NOT_SERVING
+        self._ending = False
+        self._changed = asyncio.Event()
+
+    async def tell(self, ok: bool) -> None:
+        self._status = _SERVING if ok else _NOT_SERVING
+        await self.set("", self._status)
+        self._wake()
+
+    def end(self) -> None:
+        """End every watch, after the last status."""
+        self._ending = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def Watch(self, request: Any, context: Any) -> None:
-        watching = asyncio.ensure_future(super().Watch(request, context))
-        ending = asyncio.ensure_future(self.ending.wait())
-        try:
-            await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watching.cancel()
-            ending.cancel()
-            await asyncio.gather(watching, ending, return_exceptions=True)
+        told = None
+        while True:
+            changed, ending = self._changed, self._ending
+            status = _SERVICE_UNKNOWN if request.service else self._status
+            if status != told:
+                told = status
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+            if ending:
+                return
+            await changed.wait()
 
 
 class Health:
@@ -147,10 +169,9 @@ class Health:
             self._telling = asyncio.ensure_future(self._tell_servicer())
 
     async def _tell_servicer(self) -> None:
-        status = health_pb2.HealthCheckResponse
         while self._servicer is not None and self._told != self.ok:
             self._told = self.ok
-            await self._servicer.set("", status.SERVING if self._told else status.NOT_SERVING)
+            await self._servicer.tell(self._told)
 
 
 async def serve(
@@ -190,7 +211,8 @@ async def serve(
             health.set("drain", False)
             await _drain(drain, drain_s, hurry=signals.second)
         finally:
-            servicer.ending.set()
+            await health._tell_servicer()
+            servicer.end()
             await server.stop(_STOP_GRACE_S)
             log.info("server.ended", name=service_name)
 
