@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import grpc.aio
 import uvloop
@@ -57,7 +57,7 @@ class _EndingHealth(grpc_health.HealthServicer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._status = _NOT_SERVING
+        self._status: Literal[1, 2] = _NOT_SERVING
         self._ending = False
         self._changed = asyncio.Event()
 
