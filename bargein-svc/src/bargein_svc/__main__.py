@@ -31,7 +31,7 @@ async def main() -> None:
         add_BargeInServiceServicer_to_server(Servicer(feed), grpc_server)
 
     async def drain() -> None:
-        await feed.drain(settings.drain_s / 2)
+        await feed.drain()
         log.info("bargein.drained", calls=len(calls), crowded_out=calls.crowded_out)
 
     recorder.start()

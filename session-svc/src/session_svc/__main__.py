@@ -63,7 +63,7 @@ async def main() -> None:
         add_SessionServiceServicer_to_server(Servicer(feed, store), grpc_server)
 
     async def drain() -> None:
-        feed.start_draining()
+        await feed.drain()
         await table.settle()
 
     try:

@@ -25,6 +25,9 @@ from svc_runtime.stream import INTERNAL, INVALID, STREAM_VERSION, TOO_LARGE, Out
 
 log = logs.get()
 
+MOVE_WITHIN_S = 0.2
+"""A client with another replica moves in a few milliseconds; those of a lone one only wait for its return."""
+
 
 class Peer:
     """One client process, over all its streams."""
@@ -149,7 +152,7 @@ class Feed:
         for out in self._open_streams:
             out.drain()
 
-    async def drain(self, move_within_s: float, *, settle_within_s: float = 1.0) -> None:
+    async def drain(self, move_within_s: float = MOVE_WITHIN_S, *, settle_within_s: float = 1.0) -> None:
         """Ask every client to move, wait for that, then answer what was taken in and end the streams that are left.
 
         Clients with nowhere to go stay to the end of ``move_within_s``; they lose nothing, for what is unanswered is

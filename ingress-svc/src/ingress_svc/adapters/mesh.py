@@ -111,9 +111,17 @@ class Mesh:
 
         def linked(shape: stream.StreamShape, method: Callable[[grpc.aio.Channel], Any], on_item: Any) -> Any:
             def open_link(target: str) -> Link:
-                channel = self._channel(target)
+                open_stream = method(self._channel(target))
                 name = f"{shape.request.DESCRIPTOR.full_name}@{target}"
-                return Link(name, shape, method(channel), client_id=client_id, on_item=on_item, limits=limits)
+                # Without wait_for_ready a stream fails at once while its server restarts, and a backoff adds to it.
+                return Link(
+                    name,
+                    shape,
+                    lambda: open_stream(wait_for_ready=True),
+                    client_id=client_id,
+                    on_item=on_item,
+                    limits=limits,
+                )
 
             return open_link
 
