@@ -1,0 +1,147 @@
+"""Protobuf ↔ domain: nothing is lost on the way in, into the log and out again."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from fakes.call_events import CALL, asked, assistant, caller, on_wire, system, user
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from session_svc.adapters import wire
+from session_svc.domain import commands, events, history
+from voicemesh.session.v1 import session_pb2 as pb
+
+TEXT = st.text(max_size=30)
+ID = st.text(min_size=1, max_size=20)
+MS = st.integers(0, wire.MOST_MS - 1)
+INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+MESSAGES = st.lists(
+    st.builds(events.ChatMessage, st.sampled_from(["system", "user", "assistant", "tool"]), TEXT, TEXT, TEXT),
+    max_size=8,
+).map(tuple)
+PARTY = st.sampled_from(events.Party)
+
+BODIES = {
+    events.CallStatus: st.builds(events.CallStatus, st.sampled_from(events.Phase), TEXT),
+    events.Words: st.builds(events.Words, PARTY, st.booleans(), TEXT),
+    events.SpeechEdge: st.builds(events.SpeechEdge, PARTY, st.booleans()),
+    events.HistoryReported: st.builds(events.HistoryReported, MESSAGES),
+    events.CallReported: st.builds(events.CallReported, TEXT),
+    events.AnswerRequested: st.builds(events.AnswerRequested, TEXT, TEXT, MESSAGES, INT32),
+    events.GenerationStarted: st.builds(events.GenerationStarted, INT32, TEXT),
+    events.GenerationEnded: st.builds(events.GenerationEnded, INT32, TEXT, st.sampled_from(events.Finish)),
+    events.GenerationCut: st.builds(
+        events.GenerationCut, INT32, TEXT, st.none() | TEXT, st.sampled_from(events.CutReason), INT64
+    ),
+    events.AttachmentClosed: st.builds(events.AttachmentClosed, TEXT),
+    events.CutRequested: st.builds(events.CutRequested, INT32, INT64, TEXT),
+    events.CallExpired: st.builds(events.CallExpired, INT64),
+    events.Noted: st.builds(events.Noted, st.sampled_from(["interrupted", "agent_silent", "turn_ended"])),
+}
+EVENTS = st.builds(events.Event, ID, MS, MS, st.booleans(), st.one_of(*BODIES.values()))
+
+ORDERS = {
+    commands.StartGeneration: st.builds(commands.StartGeneration, INT32, INT32, TEXT, INT64, MESSAGES),
+    commands.CutGeneration: st.builds(commands.CutGeneration, INT32, INT64, st.sampled_from(events.CutReason), TEXT),
+    commands.MoveOutput: st.builds(commands.MoveOutput, INT32, TEXT),
+    commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT),
+    commands.RefuseAnswer: st.builds(commands.RefuseAnswer, TEXT, st.sampled_from(events.CutReason)),
+}
+
+
+def test_every_body_and_every_order_is_tried_here() -> None:
+    assert set(BODIES) == set(get_args(events.Body))
+    assert set(ORDERS) == set(get_args(commands.Order))
+
+
+@settings(max_examples=500)
+@given(EVENTS)
+def test_an_event_reads_as_it_was_sent(sent: events.Event) -> None:
+    received = pb.CallEvent.FromString(on_wire(sent).SerializeToString())
+    assert wire.event_from(received) == sent
+
+
+@settings(max_examples=500)
+@given(EVENTS)
+def test_the_log_gives_an_event_back_with_its_history_cut_to_what_the_fold_reads(sent: events.Event) -> None:
+    kept = wire.from_log(wire.for_log(on_wire(sent)))
+    if isinstance(sent.body, events.AnswerRequested):
+        body = sent.body
+        expected = events.AnswerRequested(
+            body.attachment_id, body.ingress_id, history.tail(body.messages), body.user_message_count
+        )
+        sent = sent._replace(body=expected)
+    assert kept == sent
+
+
+@given(EVENTS)
+def test_what_the_log_keeps_is_the_same_when_it_is_kept_again(sent: events.Event) -> None:
+    once = wire.for_log(on_wire(sent))
+    assert wire.for_log(pb.CallEvent.FromString(once)) == once
+
+
+def test_keeping_an_event_leaves_the_event_as_it_is() -> None:
+    message = on_wire(asked([system("p"), user("a"), assistant("b"), user("c")], 100))
+    before = message.SerializeToString()
+    wire.for_log(message)
+    assert message.SerializeToString() == before
+
+
+@settings(max_examples=300)
+@given(st.one_of(*ORDERS.values()), TEXT)
+def test_a_command_says_on_the_wire_what_the_order_says(order: commands.Order, traceparent: str) -> None:
+    command = wire.command_to(CALL, commands.Command("ingress-1", order), traceparent)
+    assert (command.command_id, command.call_id, command.trace.traceparent) == (order.command_id, CALL, traceparent)
+    kind = command.WhichOneof("kind")
+    assert kind is not None
+    assert kind.replace("_", "") == type(order).__name__.lower()
+    body = getattr(command, kind)
+    for name in order.__slots__:
+        told, meant = getattr(body, name), getattr(order, name)
+        if name == "messages":
+            told = tuple(events.ChatMessage(m.role, m.content, m.tool_calls_json, m.tool_call_id) for m in told)
+        if isinstance(meant, events.CutReason):
+            told, meant = pb.CutReason.Name(told), f"CUT_REASON_{meant.name}"
+        assert told == meant
+
+
+@given(st.lists(st.one_of(*ORDERS.values()), min_size=2, max_size=2))
+def test_commands_of_different_kinds_never_share_an_id(orders: list[commands.Order]) -> None:
+    one, other = orders
+    if type(one) is not type(other):
+        assert one.command_id != other.command_id
+
+
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [
+        (pb.CallEvent(call_id=CALL, event_id="e"), "kind"),
+        (pb.CallEvent(call_id=CALL, expired=pb.CallExpired()), "event_id"),
+        (pb.CallEvent(call_id=CALL, event_id="e", call_status=pb.CallStatus(phase=9)), "call_status.phase is 9"),  # type: ignore[arg-type]
+        (pb.CallEvent(call_id=CALL, event_id="e", at_ms=-5, expired=pb.CallExpired()), "at_ms is -5"),
+    ],
+)
+def test_an_unreadable_event_is_told_by_field_and_value(message: pb.CallEvent, names: str) -> None:
+    with pytest.raises(wire.Unreadable, match=names):
+        wire.event_from(message)
+
+
+def test_what_is_said_of_an_unreadable_event_holds_nothing_private() -> None:
+    message = on_wire(caller("my number is 555 1234", 100))
+    message.words.party = 9  # type: ignore[assignment]
+    with pytest.raises(wire.Unreadable) as refused:
+        wire.event_from(message)
+    assert "555" not in str(refused.value)
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff\xff", b""])
+def test_bytes_that_are_no_event_are_unreadable(payload: bytes) -> None:
+    with pytest.raises(wire.Unreadable):
+        wire.from_log(payload)
+
+
+@given(EVENTS)
+def test_only_partials_are_not_durable(sent: events.Event) -> None:
+    assert sent.durable is not (isinstance(sent.body, events.Words) and not sent.body.final)
