@@ -1,6 +1,6 @@
 """What the SQLite store costs: CPU per row on the writer thread and per commit on the loop, and commit-to-done times.
 
-    .venv/bin/python bench/store.py [normal|full]
+    .venv/bin/python -m bench store [normal|full]
 
 First with 32 commits of one row in flight at once, then with 1,000 single commits a second, evenly.
 """
