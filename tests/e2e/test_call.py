@@ -31,7 +31,7 @@ async def _interrupted(call: phone.Phone) -> tuple[phone.Answer, list[phone.Answ
     """Ask for a table, cut the agent off in mid-sentence, and correct oneself three times within 600 ms."""
     await call.begins()
     first = await call.says(BOOKING, through="openai")
-    await first.has(5)
+    assert await first.has(5)
     await call.agent_starts()
     await call.caller_starts()
     asked = []
@@ -51,7 +51,7 @@ async def test_a_caller_who_barges_in_cuts_the_answer_in_mid_sentence(house: mes
     call = line.call()
     await call.begins()
     first = await call.says(BOOKING, through="openai")
-    await first.has(5)
+    assert await first.has(5)
     await call.agent_starts()
     await call.caller_starts()
     await call.partial("Actually, no wait")

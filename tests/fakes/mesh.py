@@ -153,11 +153,7 @@ class Mesh:
 
     def log(self) -> list[pb.LoggedEvent]:
         """Return the whole durable log from the file, texts included."""
-        rows = read_log(self.run()["store"], 0, 1_000_000)
-        return [
-            pb.LoggedEvent(cursor=cursor, call_seq=row.call_seq, event=pb.CallEvent.FromString(row.payload))
-            for cursor, row in rows
-        ]
+        return log_in(self.run()["store"])
 
     async def settled(self, within_s: float = 20.0) -> list[pb.LoggedEvent]:
         """Wait until nothing more is written: reports of our own reach the log behind the words. Returns the log."""
@@ -192,21 +188,10 @@ class Mesh:
         """Wait until /readyz says so. Returns when it did."""
         until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:
-            status, _ = await asyncio.to_thread(self.get, "/readyz")
-            if status == 200:
+            if (await asyncio.to_thread(get, f"{self.url}/readyz"))[0] == 200:
                 return time.monotonic()
             await asyncio.sleep(0.02)
-        raise AssertionError(f"not ready within {within_s} s: {self.get('/readyz')} {self.said()[-2000:]}")
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Return status and body; status 0 when nobody answers."""
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        raise AssertionError(f"not ready within {within_s} s: {get(self.url + '/readyz')} {self.said()[-2000:]}")
 
     async def _listens(self, service: str) -> bool:
         run = self.run()
@@ -224,6 +209,25 @@ class Mesh:
         until_s = time.monotonic() + within_s
         while not done() and time.monotonic() < until_s:
             time.sleep(0.02)
+
+
+def get(url: str) -> tuple[int, str]:
+    """Return status and body; status 0 when nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def log_in(store: str | Path) -> list[pb.LoggedEvent]:
+    """Return what a store's file holds."""
+    return [
+        pb.LoggedEvent(cursor=cursor, call_seq=row.call_seq, event=pb.CallEvent.FromString(row.payload))
+        for cursor, row in read_log(store, 0, 1_000_000)
+    ]
 
 
 @contextmanager

@@ -25,21 +25,21 @@ GIVE_UP_S = 30.0
 
 @dataclass(slots=True)
 class Posted:
-    """A webhook and its answer. Times are monotonic seconds."""
+    """A webhook and what became of it."""
 
     kind: str
     at_ms: int
     status: int = 0
     event_id: str = ""
     durable: bool = True
-    sent_s: float = 0.0
     answered_s: float = 0.0
-    statuses: list[int] = field(default_factory=list)
-    """Of all attempts, the second delivery's included; 0 for none."""
+    """When it was taken, monotonic; 0 before."""
+    attempts: list[tuple[int, float]] = field(default_factory=list)
+    """(status, seconds) of all attempts, those of a second delivery included; status 0 for no answer."""
 
     @property
-    def took_s(self) -> float:
-        return self.answered_s - self.sent_s
+    def statuses(self) -> list[int]:
+        return [status for status, _ in self.attempts]
 
 
 class Answer:
@@ -78,12 +78,12 @@ class Answer:
             self.end, self.ended_s = end, time.monotonic()
             self._changed.set()
 
-    async def has(self, pieces: int = 1, within_s: float = 20.0) -> None:
-        """Wait for so many pieces of content. Raises TimeoutError, or AssertionError when it ends before."""
+    async def has(self, pieces: int = 1, within_s: float = 20.0) -> bool:
+        """Wait for so many pieces of content. Returns False when it ends before; raises TimeoutError."""
         async with asyncio.timeout(within_s):
-            while len(self.pieces) < pieces:
-                assert self.end == "open", f"the answer ended ({self.end}) after {len(self.pieces)} pieces"
+            while len(self.pieces) < pieces and self.end == "open":
                 await self._change()
+        return len(self.pieces) >= pieces
 
     async def is_over(self, within_s: float = 20.0) -> str:
         """Wait for the end and return the whole text. Raises TimeoutError."""
@@ -199,11 +199,11 @@ class Phone:
             await self._deliver(raw, posted)
 
     async def _deliver(self, raw: bytes, posted: Posted) -> None:
-        posted.sent_s = posted.sent_s or time.monotonic()
         until_s = time.monotonic() + GIVE_UP_S
         while True:
+            began_s = time.monotonic()
             status, event_id = await self._attempt(raw)
-            posted.statuses.append(status)
+            posted.attempts.append((status, time.monotonic() - began_s))
             if status == 200:
                 assert posted.event_id in ("", event_id), "a second delivery has another event id"
                 posted.status, posted.event_id = status, event_id
@@ -211,7 +211,7 @@ class Phone:
                 return
             # A refusal for good would be sent for ever.
             assert status in (0, 503), f"{posted.kind} was answered {status}"
-            assert time.monotonic() < until_s, f"{posted.kind} was not taken: {posted.statuses}"
+            assert time.monotonic() < until_s, f"{posted.kind} was not taken: {posted.attempts}"
             await asyncio.sleep(RETRY_S)
 
     async def _attempt(self, raw: bytes) -> tuple[int, str]:
@@ -225,6 +225,23 @@ class Phone:
             return 0, ""
 
     # --- custom LLM
+
+    async def asked(self, words: str, *, pieces: int = 1) -> Answer:
+        """Return an answer that has begun; a request that breaks off before is sent again, as Vapi's client does."""
+        for _ in range(40):
+            answer = self.ask(words)
+            if await answer.has(pieces):
+                return answer
+            await asyncio.sleep(RETRY_S)
+        raise AssertionError(f"no answer: {[(answer.end, answer.text) for answer in self.answers]}")
+
+    async def whole(self, answer: Answer) -> Answer:
+        """Return the complete answer; one that broke off is asked for again."""
+        await answer.is_over()
+        while answer.end != "done":
+            answer = await self.asked(answer.words)
+            await answer.is_over()
+        return answer
 
     def ask(self, words: str) -> Answer:
         """Open a custom-LLM request over plain HTTP. The answer comes in the background."""
