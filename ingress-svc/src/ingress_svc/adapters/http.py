@@ -45,7 +45,14 @@ def application(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=render(counters, gauges))
 
+    async def leave_when_draining(_: web.Request, response: web.StreamResponse) -> None:
+        # Whoever keeps a connection open would go on using it, and no drain would ever end under load.
+        if draining():
+            response.headers["Connection"] = "close"
+            response.force_close()
+
     app = web.Application(client_max_size=max_body_bytes, middlewares=[_no_details])
+    app.on_response_prepare.append(leave_when_draining)
     for path in WEBHOOK_PATHS:
         app.router.add_post(path, webhook.handle)
     for path in LLM_PATHS:
