@@ -367,8 +367,12 @@ def test_a_move_of_a_generation_whose_start_was_lost_settles_it_and_asks_for_ano
 
 def test_a_move_to_a_request_that_was_closed_leaves_the_answer_where_it_is() -> None:
     output = running(said="We")
-    assert output.move(1, "b") == [AttachmentClosed("b")]
+    assert output.move(1, "b") == [Started(1, "b")]
     assert output.token(1, " have") == [Write("a", 1, " have")]
+
+
+def test_a_move_of_what_is_not_here_to_a_request_that_was_closed_asks_for_nothing() -> None:
+    assert Output().move(1, "b") == [Cut(1, 0, "", CutReason.SUPERSEDED)]
 
 
 def test_a_replay_gives_the_whole_answer_and_closes() -> None:

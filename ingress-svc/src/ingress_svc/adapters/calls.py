@@ -73,6 +73,7 @@ class Calls:
         self._idle_s = idle_s
         self._calls: OrderedDict[str, LiveCall] = OrderedDict()
         self._attached = 0
+        self._reported = 0
         self._answering = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -378,7 +379,15 @@ class Calls:
             self._counters.add(CUTS, reason=report.reason.value)
         turn = call.turn
         traceparent = turn.root.traceparent if turn is not None else ""
-        self.mesh.tell(wire.report_event(call.call_id, report, now_ms=self._clock.now_ms(), traceparent=traceparent))
+        self._reported += 1
+        event = wire.report_event(
+            call.call_id,
+            report,
+            report_id=f"report:{self.mesh.client_id}-{self._reported}",
+            now_ms=self._clock.now_ms(),
+            traceparent=traceparent,
+        )
+        self.mesh.tell(event)
 
     def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
         traceparent = call.turn.root.traceparent if call.turn is not None else ""

@@ -117,31 +117,32 @@ def answer_requested(
     return event
 
 
-def report_event(call_id: str, report: Report, *, now_ms: int, traceparent: str) -> session_pb2.CallEvent:
-    """Return what session-svc is told of our own output. The same report twice has the same event id."""
-    event = session_pb2.CallEvent(call_id=call_id, at_ms=now_ms, received_at_ms=now_ms)
+def report_event(
+    call_id: str, report: Report, *, report_id: str, now_ms: int, traceparent: str
+) -> session_pb2.CallEvent:
+    """Return what session-svc is told of our own output.
+
+    ``report_id`` is new for each report, also for one that repeats another: it settles a command that was given again.
+    Taken for a delivery of the first, it would only bring the same command once more, and that another, without end.
+    """
+    event = session_pb2.CallEvent(event_id=report_id, call_id=call_id, at_ms=now_ms, received_at_ms=now_ms)
     event.trace.traceparent = traceparent
     if isinstance(report, effects.Started):
-        event.event_id = f"started:{report.generation}:{report.attachment_id}"
         event.generation_started.generation = report.generation
         event.generation_started.attachment_id = report.attachment_id
     elif isinstance(report, effects.Ended):
-        event.event_id = f"ended:{report.generation}"
         event.generation_ended.generation = report.generation
         event.generation_ended.said_text = report.said_text
         event.generation_ended.finish = _FINISH[report.finish]
     elif isinstance(report, effects.Cut):
-        event.event_id = f"cut:{report.generation}:{report.reason.value}:{report.spoken_at_ms}"
         event.generation_cut.generation = report.generation
         event.generation_cut.said_text = report.said_text
         event.generation_cut.reason = _REASON[report.reason]
         event.generation_cut.spoken_at_ms = report.spoken_at_ms
         event.generation_cut.rule = report.rule
     elif isinstance(report, effects.AttachmentClosed):
-        event.event_id = f"closed:{report.attachment_id}"
         event.attachment_closed.attachment_id = report.attachment_id
     else:
-        event.event_id = f"cut-request:{report.through_generation}:{report.spoken_at_ms}"
         event.cut_requested.through_generation = report.through_generation
         event.cut_requested.spoken_at_ms = report.spoken_at_ms
         event.cut_requested.rule = report.rule

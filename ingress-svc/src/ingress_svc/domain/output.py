@@ -171,11 +171,11 @@ class Output:
     def move(self, generation: int, attachment_id: str) -> list[Effect]:
         """Obey MoveOutput: the same answer from its first byte on another attachment."""
         voice = self.voice
-        if attachment_id not in self.attachments:
-            return [AttachmentClosed(attachment_id)]
         if voice is None or voice.generation != generation:
-            return [*self._never_came(generation), self._ask_again(attachment_id)]
-        if voice.attachment_id == attachment_id:
+            asks = [self._ask_again(attachment_id)] if attachment_id in self.attachments else []
+            return [*self._never_came(generation), *asks]
+        if attachment_id == voice.attachment_id or attachment_id not in self.attachments:
+            # A request that was left meanwhile takes nothing over, and the command is settled all the same.
             return [Started(generation, attachment_id)]
         old, voice.attachment_id = voice.attachment_id, attachment_id
         self.attachments.pop(old, None)

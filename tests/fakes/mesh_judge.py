@@ -1,0 +1,78 @@
+"""What must hold for a call's output, judged at the last writer and by nothing that the code under test believes.
+
+The judge knows which commands and verdicts reached which ingress, and sees every piece of content that leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Promise(NamedTuple):
+    """What session-svc said of a generation when it gave out its number."""
+
+    attachment_id: str
+    answers_until_ms: int
+    answer: str
+    """All that its model will say."""
+
+
+@dataclass
+class Told:
+    """What has reached one ingress."""
+
+    cuts: list[tuple[int, int]] = field(default_factory=list)
+    """(through generation, spoken at)."""
+    newest_start: int = 0
+    ended: bool = False
+
+    def names(self, generation: int, promise: Promise) -> bool:
+        return any(
+            generation <= through or promise.answers_until_ms < spoken_at_ms for through, spoken_at_ms in self.cuts
+        )
+
+
+@dataclass
+class Judge:
+    told: dict[str, Told] = field(default_factory=dict)
+    promises: dict[int, Promise] = field(default_factory=dict)
+    left: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    """By attachment, the content that left: (generation, text)."""
+    asked: dict[str, str] = field(default_factory=dict)
+    """By attachment, the whole answer to the words that it brought."""
+
+    def promised(self, generation: int, promise: Promise) -> None:
+        """A generation's number is given out once, whatever died since."""
+        known = self.promises.setdefault(generation, promise)
+        assert known == promise, f"generation {generation} was given out twice: {known}, {promise}"
+
+    def wrote(self, ingress: str, attachment_id: str, generation: int, text: str) -> None:
+        told, promise = self.told[ingress], self.promises[generation]
+        assert not told.names(generation, promise), f"content of {generation} left {ingress} after its cut"
+        assert generation >= told.newest_start, f"{generation} spoke at {ingress} beside {told.newest_start}"
+        assert not told.ended, f"content of {generation} left {ingress} after the end of the call"
+        pieces = self.left.setdefault(attachment_id, [])
+        pieces.append((generation, text))
+        assert len({number for number, _ in pieces}) == 1, f"two generations spoke on {attachment_id}: {pieces}"
+        said = self.text(attachment_id)
+        wanted = self.asked[attachment_id]
+        assert wanted.startswith(said), f"{attachment_id} asked for {wanted!r} and got {said!r}"
+
+    def cut(self, ingress: str, generation: int) -> None:
+        """A generation was cut for barge-in: something that reached this ingress must name it."""
+        promise = self.promises[generation]
+        assert self.told[ingress].names(generation, promise), f"{generation} was cut at {ingress} without being named"
+
+    def verdict(self, through_generation: int, spoken_at_ms: int) -> None:
+        promise = self.promises.get(through_generation)
+        assert promise is None or promise.answers_until_ms < spoken_at_ms, (
+            f"words spoken at {spoken_at_ms} cut {through_generation}, which answers words until "
+            f"{promise.answers_until_ms}"
+        )
+
+    def text(self, attachment_id: str) -> str:
+        return "".join(text for _, text in self.left.get(attachment_id, []))
+
+    def complete(self, attachment_id: str) -> bool:
+        return self.text(attachment_id) == self.asked[attachment_id]

@@ -1,0 +1,335 @@
+"""Design rules 1, 2 and 4 over any interleaving of words, requests, commands, verdicts, tokens and faults.
+
+`fakes.mesh_sim` puts the three real cores together, `fakes.mesh_judge` judges at the last writer while a schedule runs:
+no content of a cut generation, one voice, every cut by something that names it, no number given out twice. What is
+asserted here is what must hold once everything has come to rest.
+"""
+
+from __future__ import annotations
+
+from fakes.mesh_chaos import Caller, Chaos
+from fakes.mesh_ingress import IngressSim, Link, Request
+from fakes.mesh_sim import World
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ingress_svc.domain import vapi
+
+LENGTH = 150
+SCHEDULES = st.builds(
+    lambda choices, length: choices[:length], st.binary(min_size=LENGTH, max_size=LENGTH), st.integers(20, LENGTH)
+)
+ENDINGS = st.binary(max_size=60)
+UNBOUND = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def all_at_rest(world: World) -> None:
+    """Nothing hangs: no request, no model, no command."""
+    world.calm()
+    assert [request for request in world.requests if not request.over] == []
+    for ingress in world.ingresses:
+        assert [run for run in ingress.runs if not run.cancelled] == []
+        assert ingress.output.voice is None or not ingress.output.voice.running
+    assert world.session.call.pending == ()
+
+
+def last_words_are_answered(world: World, caller: Caller, chaos: Chaos, ending: bytes, where: int) -> None:
+    """Whatever went before: words that nobody spoke after get their whole answer."""
+    caller.utterance = []
+    home = world.ingresses[where % len(world.ingresses)]
+    world.advance(300)
+    caller.speak(home)
+    world.advance(100)
+    caller.finish(home)
+    world.advance(50)
+    last = caller.post(world.ingresses[ending[0] % len(world.ingresses) if ending else 0])
+    chaos.run(ending, speaking=False)
+    all_at_rest(world)
+    assert world.judge.complete(last.attachment_id)
+
+
+def play(schedule: bytes, ending: bytes, *, ingresses: int, faults: bool) -> None:
+    world = World(ingresses)
+    caller = Caller(world)
+    chaos = Chaos(world, caller, faults=faults)
+    chaos.run(schedule)
+    all_at_rest(world)
+    last_words_are_answered(world, caller, chaos, ending, len(schedule))
+
+
+@settings(UNBOUND, max_examples=250)
+@given(SCHEDULES, ENDINGS)
+def test_d22_any_order_at_one_ingress(schedule: bytes, ending: bytes) -> None:
+    play(schedule, ending, ingresses=1, faults=False)
+
+
+@settings(UNBOUND, max_examples=250)
+@given(SCHEDULES, ENDINGS)
+def test_d28_any_order_at_two_ingresses(schedule: bytes, ending: bytes) -> None:
+    play(schedule, ending, ingresses=2, faults=False)
+
+
+@settings(UNBOUND, max_examples=350)
+@given(SCHEDULES, ENDINGS, st.integers(1, 2))
+def test_any_order_with_lost_streams_dying_services_and_frozen_writers(
+    schedule: bytes, ending: bytes, ingresses: int
+) -> None:
+    play(schedule, ending, ingresses=ingresses, faults=True)
+
+
+@settings(UNBOUND, max_examples=100)
+@given(SCHEDULES, st.integers(1, 2))
+def test_a_call_that_ends_at_any_moment_leaves_nothing_open(schedule: bytes, ingresses: int) -> None:
+    world = World(ingresses)
+    caller = Caller(world)
+    Chaos(world, caller, hang_up=True).run(schedule)
+    world.calm()
+    caller.hang_up(world.ingresses[0])
+    all_at_rest(world)
+    assert world.session.call.ended
+
+
+@settings(UNBOUND, max_examples=150)
+@given(
+    st.lists(st.tuples(st.binary(max_size=25), st.integers(0, 1)), min_size=3, max_size=3), ENDINGS, st.integers(1, 2)
+)
+def test_d17_three_corrections_give_exactly_one_answer_to_the_last(
+    corrections: list[tuple[bytes, int]], ending: bytes, ingresses: int
+) -> None:
+    world = World(ingresses)
+    caller = Caller(world)
+    chaos = Chaos(world, caller, faults=False)
+    for number, (schedule, where) in enumerate(corrections):
+        at = world.ingresses[where % ingresses]
+        caller.speak(world.ingresses[0], ("Actually", "no wait", "make that 8pm")[number])
+        caller.finish(world.ingresses[0])
+        world.advance(100)
+        caller.post(at)
+        chaos.run(schedule, speaking=False, models=False)
+        world.advance(100)
+    # 600 ms have passed, and no model has a first token before.
+    world.calm(models=False)
+    chaos.run(ending, speaking=False)
+    all_at_rest(world)
+    assert [request.attachment_id for request in world.requests if said_on(world, request)] == ["request-2"]
+    assert world.judge.complete("request-2")
+
+
+# --- the scenarios by name --------------------------------------------------------------------------------------------
+
+
+def asking(world: World, caller: Caller, at: IngressSim, phrase: str = "") -> Request:
+    """The caller says something, and the provider asks for an answer; nothing of it has arrived anywhere."""
+    caller.speak(at, phrase)
+    caller.finish(at)
+    world.advance(50)
+    return caller.post(at)
+
+
+def to_session(world: World, at: IngressSim) -> None:
+    while at.session.up:
+        world.arrive(at.session, world.session)
+    while world.session.committing:
+        world.session.commit()
+
+
+def to_bargein(world: World, at: IngressSim) -> None:
+    while at.bargein.up:
+        world.arrive(at.bargein, world.bargein)
+
+
+def hear(at: IngressSim, link: Link) -> None:
+    while link.down:
+        at.hear(link)
+
+
+def speaking(world: World, caller: Caller, at: IngressSim) -> Request:
+    """A request whose answer has begun to leave."""
+    request = asking(world, caller, at, "I need a table for")
+    to_session(world, at)
+    hear(at, at.session)
+    at.model_speaks(at.runs[0])
+    at.write(request)
+    assert world.judge.text(request.attachment_id)
+    to_bargein(world, at)
+    hear(at, at.bargein)
+    world.advance(300)
+    return request
+
+
+def said_on(world: World, request: Request) -> str:
+    return world.judge.text(request.attachment_id)
+
+
+def test_a_cut_before_the_start() -> None:
+    """The verdict comes back before session-svc's command does."""
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    first = asking(world, caller, ingress)
+    to_session(world, ingress)
+    world.advance(200)
+    second = asking(world, caller, ingress, "wait")
+    to_bargein(world, ingress)
+    hear(ingress, ingress.bargein)
+    assert ingress.output.cut_spoken_at_ms
+    all_at_rest(world)
+    assert said_on(world, first) == ""
+    assert world.judge.complete(second.attachment_id)
+
+
+def test_a_cut_between_two_generations() -> None:
+    """The words that cut the first are those that the second answers."""
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    first = speaking(world, caller, ingress)
+    before = said_on(world, first)
+    caller.speak(ingress, "wait")
+    to_bargein(world, ingress)
+    hear(ingress, ingress.bargein)
+    assert ingress.output.voice is None
+    caller.finish(ingress)
+    world.advance(50)
+    second = caller.post(ingress)
+    all_at_rest(world)
+    assert said_on(world, first) == before
+    assert world.judge.complete(second.attachment_id)
+
+
+def test_a_late_start_after_a_cut() -> None:
+    """The start was decided before the words, and comes after their verdict, when nothing else is left to cut."""
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    request = asking(world, caller, holder)
+    to_session(world, holder)
+    world.advance(200)
+    caller.speak(other, "no make that")
+    caller.speak(other)
+    to_bargein(world, other)
+    hear(other, other.bargein)
+    to_session(world, other)
+    hear(holder, holder.session)
+    assert not holder.output.may_write(1)
+    all_at_rest(world)
+    assert said_on(world, request) == ""
+
+
+def test_a_double_cut() -> None:
+    """By partial and by final, by verdict and by command: one silence, and the next answer lives."""
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    first = speaking(world, caller, ingress)
+    before = said_on(world, first)
+    caller.speak(ingress, "wait")
+    caller.finish(ingress)
+    caller.send(ingress, vapi.ProviderInterrupted())
+    to_bargein(world, ingress)
+    verdict = next(item for kind, item in ingress.bargein.down if kind == "item")
+    ingress.bargein.down.appendleft(("item", verdict))
+    hear(ingress, ingress.bargein)
+    second = caller.post(ingress)
+    all_at_rest(world)
+    assert said_on(world, first) == before
+    assert world.judge.complete(second.attachment_id)
+
+
+def test_d28_words_at_one_ingress_cut_output_at_the_other() -> None:
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    request = speaking(world, caller, holder)
+    before = said_on(world, request)
+    caller.speak(other, "wait")
+    to_bargein(world, other)
+    hear(other, other.bargein)
+    to_session(world, other)
+    hear(holder, holder.session)
+    assert holder.output.voice is None
+    all_at_rest(world)
+    assert said_on(world, request) == before
+
+
+def test_a_frozen_writer_catches_up_before_it_writes() -> None:
+    """Its token and the cut wait side by side; the token is picked up first."""
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    request = speaking(world, caller, ingress)
+    before = said_on(world, request)
+    caller.speak(ingress, "wait")
+    ingress.freeze()
+    to_bargein(world, ingress)
+    world.advance(5_000)
+    ingress.thaw()
+    ingress.model_speaks(ingress.runs[0])
+    ingress.write(request)
+    assert said_on(world, request) == before
+    all_at_rest(world)
+    assert said_on(world, request) == before
+
+
+def test_a_writer_that_was_frozen_for_nothing_goes_on_where_it_was() -> None:
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    request = speaking(world, caller, ingress)
+    ingress.freeze()
+    world.advance(5_000)
+    ingress.thaw()
+    all_at_rest(world)
+    assert world.judge.complete(request.attachment_id)
+
+
+def test_d28_a_duplicate_final_after_its_owner_died_before_sending_its_command() -> None:
+    """The cut was committed; who would have sent it is dead. A redelivered webhook at another ingress brings it."""
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    request = speaking(world, caller, holder)
+    before = said_on(world, request)
+    caller.speak(other, "wait")
+    caller.finish(other)
+    to_bargein(world, other)
+    hear(other, other.bargein)
+    while other.session.up:
+        world.arrive(other.session, world.session)
+    while len(world.session.committing) > 1:
+        world.session.commit()
+    world.session.commit(then_die=True)
+    world.session.recover()
+    holder.session.down.clear()  # what the reopened stream brought is lost once more
+    caller.again(other)
+    to_session(world, other)
+    hear(holder, holder.session)
+    assert holder.output.voice is None
+    all_at_rest(world)
+    assert said_on(world, request) == before
+
+
+def test_d28_a_session_that_dies_between_commit_and_start_still_starts_it_once() -> None:
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    request = asking(world, caller, ingress)
+    while ingress.session.up:
+        world.arrive(ingress.session, world.session)
+    while len(world.session.committing) > 1:
+        world.session.commit()
+    world.session.commit(then_die=True)
+    all_at_rest(world)
+    assert world.judge.complete(request.attachment_id)
+    assert list(world.judge.promises) == [1]
+
+
+def test_the_same_words_again_take_the_answer_over_from_its_first_byte() -> None:
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    first = speaking(world, caller, ingress)
+    again = caller.post(ingress)
+    all_at_rest(world)
+    assert first.over
+    assert world.judge.complete(again.attachment_id)
+    assert list(world.judge.promises) == [1]
+
+
+def test_a_request_that_is_left_while_its_move_is_on_the_way_does_not_send_the_mesh_round_in_circles() -> None:
+    """A report that repeats another must settle its command, or each would bring the other without end."""
+    world = World()
+    caller, ingress = Caller(world), world.ingresses[0]
+    first = speaking(world, caller, ingress)
+    ingress.peer_closes(caller.post(ingress))
+    all_at_rest(world)
+    assert world.judge.complete(first.attachment_id)
