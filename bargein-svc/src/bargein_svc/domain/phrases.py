@@ -45,6 +45,8 @@ class Reading(NamedTuple):
     word_count: int
     language: str
     """Of the phrase that matched; empty where none did."""
+    first: str = ""
+    """The first word, normalised. Private."""
     substance: int = 0
     """Words without fillers and without acknowledgements at the end: "for four, um, okay" says no more than
     "for four"."""
@@ -57,9 +59,9 @@ class _Phrase(NamedTuple):
 
 
 class PhraseBook:
-    """Packs, compiled once: a dict from a phrase's first word to the phrases that begin with it, longest first."""
+    """Packs, compiled once: a dict of phrases, and for each first word the lengths to look up, longest first."""
 
-    __slots__ = ("_by_first", "_fillers", "_idle", "_openers", "_unfinished", "languages")
+    __slots__ = ("_fillers", "_idle", "_lengths", "_openers", "_phrases", "_unfinished", "languages")
 
     def __init__(self, packs: Sequence[Pack], extra: Mapping[Kind, Iterable[str]] | None = None) -> None:
         """Compile ``packs``; where they disagree on a phrase, the earlier one counts, and ``extra`` before all.
@@ -77,9 +79,11 @@ class PhraseBook:
             _add(phrases, Kind.ACKNOWLEDGEMENT, pack.acknowledgement, pack.language)
             _add(phrases, Kind.FILLER, pack.filler, pack.language)
             _add(phrases, Kind.LEAD, pack.lead, pack.language)
-        self._by_first: dict[str, list[_Phrase]] = {}
-        for phrase in sorted(phrases.values(), key=lambda phrase: -len(phrase.tokens)):
-            self._by_first.setdefault(phrase.tokens[0], []).append(phrase)
+        self._phrases = phrases
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        for tokens in phrases:
+            lengths = {len(tokens), *self._lengths.get(tokens[0], ())}
+            self._lengths[tokens[0]] = tuple(sorted(lengths, reverse=True))
         acknowledgements = [phrase for phrase in phrases.values() if phrase.kind is Kind.ACKNOWLEDGEMENT]
         self._unfinished = {a.tokens[:n]: a.language for a in acknowledgements for n in range(1, len(a.tokens))}
         single = [phrase for phrase in phrases.values() if len(phrase.tokens) == 1]
@@ -100,7 +104,7 @@ class PhraseBook:
         if not spoken.tokens:
             return Reading(Kind.NOTHING, "", 0, "")
         reading = self._read(spoken, final=final, min_words=min_words)
-        return reading._replace(substance=self._substance(spoken))
+        return reading._replace(first=spoken.tokens[0], substance=self._substance(spoken))
 
     def _read(self, spoken: Spoken, *, final: bool, min_words: int) -> Reading:
         at, passed, urgent = self._pass_preface(spoken, final=final)
@@ -159,8 +163,9 @@ class PhraseBook:
 
     def _match(self, tokens: tuple[str, ...], at: int) -> _Phrase | None:
         if at < len(tokens):
-            for phrase in self._by_first.get(tokens[at], ()):
-                if tokens[at : at + len(phrase.tokens)] == phrase.tokens:
+            for length in self._lengths.get(tokens[at], ()):
+                phrase = self._phrases.get(tokens[at : at + length])
+                if phrase is not None:
                     return phrase
         return None
 

@@ -102,6 +102,7 @@ def audible(playout: Playout) -> list[Audible]:
     found = [_audible(one) for one in reversed(playout.generations) if not _is_over(playout, one)]
     if playout.speech_started_ms > playout.speech_stopped_ms and all(one.preparing for one in found):
         found.append(_unnamed(playout))
+        found.sort(key=lambda one: -one.generation)
     return found
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 MAX_CHARS = 240
 """How much of an utterance is read word by word: four times the longest `min_words`, so no decision lies beyond."""
 
-_WORD_OR_PAUSE = re.compile(r"[^\W_]+(?:(?<=\d)[.,:](?=\d)[^\W_]+)*|[,.;:!?…—–]|(?<=\s)-+(?=\s)")
+_WORD_OR_PAUSE = re.compile(r"\w+(?:(?<=\d)[.,:](?=\d)\w+)*|[,.;:!?…—–]|(?<=\s)-+(?=\s)")
 _APOSTROPHE = re.compile("['’‘ʼ`´]")
 _ACCENT = re.compile("[\u0300-\u036f]")
-_DRAWN_OUT = re.compile(r"([^\W\d_])\1{2,}")
+_DRAWN_OUT = re.compile(r"([a-z])\1\1+")
 _HUM = re.compile(r"\bm+h*m+\b")
 
 HUM = "mhm"
@@ -42,11 +42,13 @@ def normalise(text: str) -> Spoken:
     tokens: list[str] = []
     pauses: list[int] = []
     for piece in _WORD_OR_PAUSE.findall(head):
-        if piece[0].isalnum():
+        if piece[-1].isalnum():
             tokens.append(piece)
         elif tokens and (not pauses or pauses[-1] != len(tokens)):
             pauses.append(len(tokens))
-    return Spoken(tuple(tokens), tuple(at for at in pauses if at < len(tokens)), len(tokens) + len(rest.split()))
+    if pauses and pauses[-1] == len(tokens):
+        pauses.pop()
+    return Spoken(tuple(tokens), tuple(pauses), len(tokens) + (len(rest.split()) if rest else 0))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -81,12 +81,13 @@ class State(NamedTuple):
 
 
 NEW = State()
-
-_REVISED = 1
-"""By how many words a recogniser may shorten its own partial. Fewer words than that are another utterance, whose
-predecessor's final is still to come."""
-
 _OVER = State(over=True)
+
+_REVISED_WORDS = 1
+"""By how many words a recogniser may shorten its own partial."""
+_REPEATED_WITHIN_MS = 1_500
+"""How long after its last news an utterance is repeated by its recogniser (Vapi's longest wait for an end of turn);
+the same words later, or fewer words, are another utterance whose predecessor's final is still to come."""
 
 _WEIGHTS = {
     Kind.STOP: 3,
@@ -167,18 +168,13 @@ def _grow(state: State, event: CallerWords, reading: Reading) -> tuple[_Peak, in
     that answer, so it counts as spoken when that partial was.
     """
     peak = state.peak
-    first = _first_word(event.text)
-    same = peak.first == first and (event.at_ms <= state.settled_ms or peak.at_ms > state.settled_ms)
-    if same and peak.at_ms <= event.at_ms and peak.substance - _REVISED <= reading.substance <= peak.substance:
+    same = peak.first == reading.first and (event.at_ms <= state.settled_ms or peak.at_ms > state.settled_ms)
+    no_news = peak.substance - _REVISED_WORDS <= reading.substance <= peak.substance
+    if same and no_news and 0 <= event.at_ms - peak.at_ms <= _REPEATED_WITHIN_MS:
         return peak, peak.at_ms
     if same and event.at_ms < peak.at_ms and reading.substance < peak.substance:
         return peak, event.at_ms
-    return _Peak(reading.substance, event.at_ms, first), event.at_ms
-
-
-def _first_word(text: str) -> str:
-    words = text[:40].casefold().split(maxsplit=1)
-    return words[0].strip(",.;:!?…") if words else ""
+    return _Peak(reading.substance, event.at_ms, reading.first), event.at_ms
 
 
 def _newest_by_weight(olds: tuple[_Heard, ...], new: _Heard) -> tuple[_Heard, ...]:
@@ -198,9 +194,10 @@ def _judge_blindly(state: State, heard: _Heard, settled_before_ms: int) -> tuple
     """Judge by words alone: this replica has not seen the call's playout. One cut an utterance is enough."""
     if heard.weight < 3:
         return state, _verdict(heard, _RULES[heard.reading.kind], known=False)
-    if state.cut_spoken_ms >= min(heard.spoken_at_ms, settled_before_ms + 1):
-        return state, _verdict(heard, Rule.ALREADY_CUT, known=False)
+    already = state.cut_spoken_ms >= min(heard.spoken_at_ms, settled_before_ms + 1)
     state = state._replace(cut_spoken_ms=max(state.cut_spoken_ms, heard.spoken_at_ms))
+    if already:
+        return state, _verdict(heard, Rule.ALREADY_CUT, known=False)
     return state, _verdict(heard, _RULES[heard.reading.kind], decision=Decision.CUT, known=False)
 
 

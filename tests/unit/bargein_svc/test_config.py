@@ -1,0 +1,71 @@
+"""The policy in agent.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bargein_svc.config import load_policy
+from bargein_svc.domain.phrases import Kind
+from bargein_svc.domain.verdict import Policy
+from svc_runtime.config import ConfigError
+
+
+def policy(tmp_path: Path, text: str) -> Policy:
+    path = tmp_path / "agent.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_policy(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "[agent]\nname = 'Ana'\n", "[barge_in]\n"])
+def test_what_the_file_does_not_say_has_its_default(tmp_path: Path, text: str) -> None:
+    loaded = policy(tmp_path, text)
+    assert (loaded.min_words, loaded.greeting_interruptible, loaded.phrases.languages) == (2, True, ("en",))
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    assert load_policy(str(tmp_path / "none.toml")).min_words == 2
+
+
+def test_the_section_is_read(tmp_path: Path) -> None:
+    loaded = policy(
+        tmp_path,
+        """
+        [barge_in]
+        language = ["es", "en"]
+        min_words = 3
+        greeting_interruptible = false
+        stop_phrases = ["red light"]
+        acknowledgement_phrases = ["roger that"]
+        """,
+    )
+    assert (loaded.min_words, loaded.greeting_interruptible, loaded.phrases.languages) == (3, False, ("es", "en"))
+    assert loaded.phrases.read("Red light!", final=True, min_words=3).kind is Kind.STOP
+    assert loaded.phrases.read("roger that", final=True, min_words=3).kind is Kind.ACKNOWLEDGEMENT
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[barge_in", r"cannot be read as TOML"),
+        ("barge_in = 3", r"barge_in must be a section"),
+        ("[barge_in]\nmin_word = 3", r"\[barge_in\] min_word is not a setting; there are language, min_words"),
+        ("[barge_in]\nmin_words = 11", r"min_words=11 must be a whole number from 0 to 10"),
+        ("[barge_in]\nmin_words = true", r"min_words=True must be a whole number"),
+        ("[barge_in]\nlanguage = 'de'", r"language='de' must be one of en, es"),
+        ("[barge_in]\nlanguage = []", r"language=\[\] must be one of en, es"),
+        ("[barge_in]\ngreeting_interruptible = 'no'", r"greeting_interruptible='no' must be true or false"),
+        ("[barge_in]\nstop_phrases = 'halt'", r"stop_phrases='halt' must be a list of phrases"),
+        ("[barge_in]\nstop_phrases = ['...', '_']", r"stop_phrases=\['...', '_'\] must be a list of phrases"),
+    ],
+)
+def test_a_mistake_is_told_with_file_key_and_what_is_right(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as error:
+        policy(tmp_path, text)
+    assert str(tmp_path / "agent.toml") in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        policy(tmp_path, "[barge_in]\nmin_words = -1\nlanguage = 'xx'\nminwords = 2\n")
+    assert len(str(error.value).splitlines()) == 3
