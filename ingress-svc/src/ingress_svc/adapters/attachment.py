@@ -38,7 +38,6 @@ class Attachment:
         *,
         received_ms: int,
         received_ns: int,
-        traceparent: str,
         may_write: MayWrite,
         caught_up: CaughtUp,
         slept: Callable[[], int],
@@ -47,8 +46,6 @@ class Attachment:
         self.request = request
         self.received_ms = received_ms
         self.received_ns = received_ns
-        self.traceparent = traceparent
-        """Of the request's own span."""
         self.answered = False
         """A command for this attachment has come."""
         self.attempts = 0

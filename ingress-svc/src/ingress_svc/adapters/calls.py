@@ -118,13 +118,11 @@ class Calls:
         self._attached += 1
         self._answering += 1
         self._quiet.clear()
-        span = turn.root.child()
         attachment = Attachment(
             f"{self.mesh.client_id}-{self._attached}",
             request,
             received_ms=received_ns // 1_000_000,
             received_ns=received_ns,
-            traceparent=span.traceparent,
             may_write=call.output.may_write,
             caught_up=lambda: self.mesh.caught_up(call_id, CAUGHT_UP_S),
             slept=self._slept,
@@ -157,6 +155,8 @@ class Calls:
             return
         attachment.attempts += 1
         request = attachment.request
+        turn = self.turn_of(call)
+        hop = turn.root.child()
         event = wire.answer_requested(
             call.call_id,
             attachment.attachment_id,
@@ -165,24 +165,25 @@ class Calls:
             ingress_id=self.mesh.client_id,
             attempt=attachment.attempts,
             received_at_ms=attachment.received_ms,
-            traceparent=attachment.traceparent,
+            traceparent=hop.traceparent,
         )
         sent_ns = time.time_ns()
-        turn = self.turn_of(call)
+
+        def answered(outcome: stream.Outcome) -> None:
+            if outcome.code == stream.OK:
+                self.turns.note(turn, "session.fold", sent_ns, span=hop, kind=Kind.CLIENT)
+            else:
+                self._not_asked(call, attachment, outcome)
+
         try:
-            self.mesh.sessions.of(call.call_id).submit(
-                event, lambda outcome: self._asked(call, attachment, turn, sent_ns, outcome)
-            )
+            self.mesh.sessions.of(call.call_id).submit(event, answered)
         except (stream.Overloaded, stream.EventTooLarge) as error:
             logs.get().warning("answer.not_asked", reason=str(error))
             self._apologise(call, attachment)
             return
         asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
 
-    def _asked(self, call: LiveCall, attachment: Attachment, turn: Turn, sent_ns: int, outcome: stream.Outcome) -> None:
-        if outcome.code == stream.OK:
-            self.turns.note(turn, "session.fold", sent_ns, kind=Kind.CLIENT)
-            return
+    def _not_asked(self, call: LiveCall, attachment: Attachment, outcome: stream.Outcome) -> None:
         self.mesh.sessions.moved(call.call_id, outcome)
         if outcome.code in (stream.INVALID, stream.TOO_LARGE):
             logs.get().warning("answer.refused", code=outcome.code, reason=outcome.message)
