@@ -58,11 +58,14 @@ class Turns:
         end_ns: int = 0,
         error: str = "",
     ) -> None:
-        """Measure a hop of a turn that ended now, or at ``end_ns``. A turn that is over takes no more."""
-        if turn.over:
-            return
+        """Measure a hop of a turn that ended now, or at ``end_ns``.
+
+        Of a turn that is over it is a span only, for one of session-svc may stand under it: the event that ends a turn
+        is answered behind its end.
+        """
         end_ns = end_ns or time.time_ns()
-        turn.log.note(hop, (end_ns - start_ns) // 1000)
+        if not turn.over:
+            turn.log.note(hop, (end_ns - start_ns) // 1000)
         if self.recorder.enabled:
             self.recorder.note(
                 hop,
