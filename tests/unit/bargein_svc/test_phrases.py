@@ -11,7 +11,7 @@ from bargein_svc.domain.packs import PACKS, Pack
 from bargein_svc.domain.phrases import Kind, PhraseBook, Reading
 from bargein_svc.domain.text import MAX_CHARS, normalise
 from bargein_svc.domain.verdict import NEW, Policy, step
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 BOTH = PhraseBook([PACKS["en"], PACKS["es"]])
@@ -167,6 +167,7 @@ LETTERS = st.text(alphabet="abcdefgilnorstuvwxyzñáé", max_size=4)
 CAN_BE_READ = st.text(max_size=2 * MAX_CHARS)
 
 
+@settings(deadline=None)
 @given(phrase=st.sampled_from(URGENT), before=LETTERS, after=LETTERS)
 @example(phrase="stop", before="un", after="pable")
 @example(phrase="wait", before="", after="er")
@@ -178,12 +179,14 @@ def test_a_phrase_inside_a_longer_word_never_matches(phrase: str, before: str, a
     assert read(word, final=True).kind in (Kind.SHORT, Kind.OPENER)
 
 
+@settings(deadline=None)
 @given(text=CAN_BE_READ, final=st.booleans())
 def test_any_text_can_be_read(text: str, final: bool) -> None:
     reading = read(text, final=final)
     assert 0 <= reading.substance <= reading.word_count
 
 
+@settings(deadline=None)
 @given(parts=st.lists(st.sampled_from([*PACKS["en"].acknowledgement, *PACKS["en"].filler]), min_size=1, max_size=6))
 def test_acknowledgements_and_fillers_in_a_row_never_interrupt(parts: list[str]) -> None:
     assume(read(" ".join(parts)).kind is not Kind.STOP)
@@ -191,6 +194,7 @@ def test_acknowledgements_and_fillers_in_a_row_never_interrupt(parts: list[str])
         assert read(text, book=ONLY["en"]).kind in (Kind.ACKNOWLEDGEMENT, Kind.FILLER)
 
 
+@settings(deadline=None)
 @given(phrase=st.sampled_from(URGENT), spaces=st.sampled_from([" ", "  ", ", ", "\t", " … "]))
 def test_spacing_and_punctuation_between_words_do_not_matter(phrase: str, spaces: str) -> None:
     assert read(phrase.replace(" ", spaces).upper(), final=True).kind is read(phrase, final=True).kind

@@ -188,6 +188,12 @@ def test_d23_a_stop_that_overtakes_its_start_leaves_nothing_playing() -> None:
     assert last([agent_stopped(3_000), agent_started(1_000), partial(6_000, "stop")]) is None
 
 
+def test_d23_ends_of_speech_that_come_in_the_wrong_order_leave_nothing_playing() -> None:
+    edges = [agent_started(1_000), agent_started(2_500), agent_stopped(3_000), agent_stopped(2_000)]
+    for order in orders(*edges):
+        assert last([*order, partial(4_000, "stop")]) is None, order
+
+
 def test_d24_the_callers_own_voice_is_no_playout() -> None:
     events: list[Event] = [
         playing(1, answers=500),
@@ -274,6 +280,24 @@ def test_three_corrections_leave_only_the_answer_to_the_last() -> None:
         preparing(4, answers=1_600),
     ]
     assert [v.through_generation for v in run(events) if v.decision is CUT] == [1, 2, 3]
+
+
+def test_a_partial_that_its_final_takes_back_does_not_hide_the_utterance_before() -> None:
+    events: list[Event] = [
+        over(1, answers=100, at_ms=500),
+        final(1_000, "stop"),
+        partial(1_200, "no"),
+        final(1_400, "no problem"),
+    ]
+    verdict = last([*events, playing(2, answers=900)])
+    assert verdict is not None
+    assert (verdict.decision, verdict.event_id) == (CUT, "f1000")
+
+
+def test_what_is_newest_is_cut_first_and_covers_the_rest() -> None:
+    """The provider still speaks generation 2, which its ingress calls over; 1 was never reported over."""
+    events: list[Event] = [agent_started(1_000), preparing(1, answers=1), over(2, answers=1, at_ms=900)]
+    assert [v.through_generation for v in run([*events, partial(2_000, "stop"), agent_started(1_000)])] == [2]
 
 
 # The greeting.

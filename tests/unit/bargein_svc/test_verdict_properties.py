@@ -62,6 +62,7 @@ def cuts(verdicts: list[Verdict | None]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict is not None and verdict.decision is Decision.CUT]
 
 
+@settings(deadline=None)
 @given(calls)
 def test_a_verdict_never_names_a_generation_above_the_highest_known(happenings: list[Event]) -> None:
     highest = 0
@@ -71,6 +72,7 @@ def test_a_verdict_never_names_a_generation_above_the_highest_known(happenings: 
         assert verdict is None or 0 <= verdict.through_generation <= highest
 
 
+@settings(deadline=None)
 @given(calls)
 def test_a_cut_is_never_older_than_what_it_names_answers(happenings: list[Event]) -> None:
     answers: dict[int, int] = {}
@@ -81,6 +83,7 @@ def test_a_cut_is_never_older_than_what_it_names_answers(happenings: list[Event]
             assert verdict.spoken_at_ms > answers[verdict.through_generation]
 
 
+@settings(deadline=None)
 @given(calls)
 def test_no_generation_is_cut_twice(happenings: list[Event]) -> None:
     """By its own playout. Speech that the provider begins after a cut is named by time instead."""
@@ -89,6 +92,7 @@ def test_no_generation_is_cut_twice(happenings: list[Event]) -> None:
     assert named == sorted(set(named))
 
 
+@settings(deadline=None)
 @given(calls)
 def test_events_other_than_words_bring_only_cuts(happenings: list[Event]) -> None:
     for event, verdict in zip(happenings, run(happenings), strict=True):
@@ -96,7 +100,7 @@ def test_events_other_than_words_bring_only_cuts(happenings: list[Event]) -> Non
             assert verdict is None or verdict.decision is Decision.CUT
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(events, min_size=1, max_size=20), st.data())
 def test_what_comes_again_cuts_nothing_again(happenings: list[Event], data: st.DataObject) -> None:
     """At once or later."""
@@ -105,6 +109,7 @@ def test_what_comes_again_cuts_nothing_again(happenings: list[Event], data: st.D
     assert verdict is None or verdict.decision is Decision.KEEP
 
 
+@settings(deadline=None)
 @given(calls)
 def test_the_same_events_give_the_same_verdicts_to_the_byte(happenings: list[Event]) -> None:
     def recorded() -> list[bytes]:
@@ -116,12 +121,14 @@ def test_the_same_events_give_the_same_verdicts_to_the_byte(happenings: list[Eve
     assert recorded() == recorded()
 
 
+@settings(deadline=None)
 @given(calls, st.lists(events, max_size=10))
 def test_nothing_follows_the_end_of_a_call(before: list[Event], after: list[Event]) -> None:
     verdicts = run([*before, CallOver(), *after])
     assert verdicts[len(before) :] == [None] * (len(after) + 1)
 
 
+@settings(deadline=None)
 @given(
     calls,
     st.lists(st.sampled_from([*PACKS["en"].acknowledgement, *PACKS["en"].filler]), min_size=1, max_size=4),
@@ -142,6 +149,7 @@ def test_an_acknowledgement_never_cuts_an_agent_that_asks_nothing(
     assert verdict is None or verdict.decision is Decision.KEEP
 
 
+@settings(deadline=None)
 @given(calls)
 def test_a_late_partial_never_reopens_a_final(happenings: list[Event]) -> None:
     settled = 0
@@ -200,7 +208,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Event], set[int]]:
     return happenings, {generation for generation, until_ms in enumerate(answered, 1) if until_ms < loud_at}
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_interleaving_of_words_and_playout_ends_in_the_same_cuts(data: st.DataObject) -> None:
     happenings, expected = data.draw(scenes())

@@ -20,7 +20,7 @@ from bargein_svc.domain.events import (
     Rule,
     Verdict,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from voicemesh.bargein.v1 import bargein_pb2 as pb
 from voicemesh.type.v1 import call_pb2
@@ -60,12 +60,14 @@ verdicts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(events)
 def test_an_event_survives_the_wire(event: Event) -> None:
     sent = message_of(event, call_id="vapi:1").SerializeToString()
     assert event_of(pb.WatchEvent.FromString(sent)) == event
 
 
+@settings(deadline=None)
 @given(verdicts)
 def test_a_verdict_survives_the_wire(verdict: Verdict) -> None:
     sent = verdict_message(verdict, call_id="vapi:1").SerializeToString()
