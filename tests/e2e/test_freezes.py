@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -102,6 +103,16 @@ async def test_a_frozen_session_svc_delays_durable_events_alone_and_loses_none(
     assert (first, last) == (503, 200)
     assert HOLD_S - 0.1 <= took_s <= HOLD_S + 1.0
     ledger.check(await house.settled(), [*load.calls, call, waiting])
+
+
+async def test_readyz_fails_and_healthz_does_not_while_a_service_is_frozen(house: mesh.Mesh) -> None:
+    await house.ready()
+    with _frozen(house, "bargein-svc"):
+        mesh.Mesh.until(lambda: mesh.get(house.url + "/readyz")[0] == 503, 20.0)
+        status, body = mesh.get(house.url + "/readyz")
+        assert (status, json.loads(body)["waits_for"]) == (503, ["bargein-svc"])
+        assert mesh.get(house.url + "/healthz") == (200, "ok\n")
+    await house.ready()
 
 
 @pytest.fixture(scope="module")
