@@ -6,10 +6,10 @@ from bargein_svc.domain.packs.pack import Pack
 
 PACK = Pack(
     language="en",
-    # Ours: the ways of asking a person on the phone to stop, from imperatives (stop, halt, pause) through requests for
-    # a moment (hold on, just a second) to claims of the floor (excuse me, let me speak). Vapi's documented default
-    # interruption words were compared: its bare "up", "cut", "bad" and "never" are left out, because they decide
-    # nothing without their neighbours.
+    # Written by us: the ways of asking a person on the phone to stop, from imperatives (stop, halt, pause) through
+    # requests for a moment (hold on, just a second) to claims of the floor (excuse me, let me speak). Vapi's documented
+    # default interruption words were compared: its bare shut, up, hold, cut, never and bad are left out, because they
+    # decide nothing without their neighbours.
     stop=(
         "stop",
         "stop it",
@@ -65,8 +65,8 @@ PACK = Pack(
         "don't",
         "cut it out",
     ),
-    # Ours: repair openings, as in conversation-analytic work on self-repair (no, I mean, actually, or rather), and the
-    # ways of changing an order. "but" and "no" are also among Vapi's documented defaults.
+    # Written by us: how people take back what they said (no, I mean, actually, or rather), and the ways of changing an
+    # order. "but" and "no" are also among Vapi's documented defaults.
     correction=(
         "no",
         "nope",
@@ -102,10 +102,9 @@ PACK = Pack(
         "let me correct",
         "let me rephrase",
     ),
-    # Ours. The core (uh-huh, yeah, right, oh, mm) are the acknowledgement tokens that the Switchboard-DAMSL coders'
-    # manual names for American telephone speech; the assessments (great, sounds good) are its class next to it. Hums
-    # (mm, mhm, mmhmm) are one token after normalisation. The four that begin with no are here so that they outweigh
-    # the correction "no".
+    # Written by us: tokens of listening (uh-huh, yeah, right) and short assessments (great, sounds good). Compared with
+    # Vapi's documented default acknowledgements, which it covers. Hums (mm, mhm, mmhmm) are one token after
+    # normalisation. Those that begin with no or not are here so that they outweigh the corrections.
     acknowledgement=(
         "uh huh",
         "uhhuh",
@@ -197,11 +196,11 @@ PACK = Pack(
         "ah",
         "oh",
     ),
-    # Ours: the usual spellings of hesitation in English transcripts.
+    # Written by us: the usual spellings of hesitation in English transcripts.
     filler=("uh", "uhh", "um", "umm", "uhm", "er", "err", "erm", "eh", "hm", "hmm", "mmh", "ahem"),
-    # Ours.
+    # Written by us.
     lead=("please", "hey", "well", "so", "and", "sorry", "just", "now", "hello", "hi", "like"),
-    # Ours: subjects, auxiliaries and question words, with which most English clauses begin.
+    # Written by us: subjects, auxiliaries and question words, with which most English clauses begin.
     opener=(
         *("i", "i'd", "i'm", "i'll", "i've", "we", "we'd", "we're", "we'll", "we've", "you", "you're", "he", "she"),
         *("they", "it's", "that's", "there's", "my", "our", "your", "this", "there", "somebody"),

@@ -6,9 +6,8 @@ from bargein_svc.domain.packs.pack import Pack
 
 PACK = Pack(
     language="es",
-    # Ours: imperatives in the forms for tú, usted and vos (para, pare, pará are told apart by what follows, see
-    # stop_alone), requests for a moment, claims of the floor. The nevermind group (olvídalo, cancela, déjalo) was
-    # checked against the Spanish sentences of Home Assistant's intents (CC BY 4.0); none is copied.
+    # Written by us: imperatives in the forms for tú, usted and vos (para and pará are one word without accents, see
+    # stop_alone), requests for a moment, claims of the floor, taking a request back.
     stop=(
         "para por favor",
         "para ya",
@@ -67,7 +66,7 @@ PACK = Pack(
     ),
     # "para cuatro personas" is a party size, and its first partial is the single word "para".
     stop_alone=("para",),
-    # Ours: repair openings.
+    # Written by us: repair openings.
     correction=(
         "no",
         "no espera",
@@ -102,7 +101,7 @@ PACK = Pack(
         "al contrario",
         "tampoco",
     ),
-    # Ours: tokens of agreement and attention in telephone Spanish (sí, ajá, vale, claro, ya, bueno, dale).
+    # Written by us: tokens of agreement and attention in telephone Spanish (sí, ajá, vale, claro, ya, bueno, dale).
     acknowledgement=(
         "sí",
         "sí sí",
@@ -160,11 +159,11 @@ PACK = Pack(
         "ah",
         "oh",
     ),
-    # Ours: hesitation as Spanish transcripts spell it.
+    # Written by us: hesitation as Spanish transcripts spell it.
     filler=("eh", "ehm", "em", "este", "hm", "hmm", "mmh", "uh", "um"),
-    # Ours.
+    # Written by us.
     lead=("por favor", "oye", "oiga", "mira", "mire", "pues", "y", "ay", "ahora", "hola", "hey"),
-    # Ours: Spanish drops its subjects, so the verbs stand here that a caller opens with.
+    # Written by us: Spanish drops its subjects, so the verbs stand here that a caller opens with.
     opener=(
         *("yo", "nosotros", "usted", "tú", "mi", "mis", "nuestra", "nuestro", "hay", "es", "son", "está", "están"),
         *(
