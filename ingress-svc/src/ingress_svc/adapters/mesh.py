@@ -20,6 +20,7 @@ from voicemesh.type.v1 import stream_pb2
 MAY_COME_AGAIN = {stream.MOVED, stream.STORE_UNAVAILABLE, stream.OVERLOADED, stream.INTERNAL}
 """Answers after which the same event may be sent again."""
 LEAST_WAIT_S = 0.05
+NO_ANSWER = stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time")
 
 
 def _shape(request: Any, response: Any) -> stream.StreamShape:
@@ -183,16 +184,20 @@ class Mesh:
         The answer is PEER_LOST when none has come by ``until_s`` (loop time); refusals that may pass are tried again
         until then. Raises Overloaded or EventTooLarge when nothing was sent.
         """
-        return self._answer(event, self._sent(event), until_s)
+        return self._answer(event, self._sent(event, until_s), until_s)
 
-    def _sent(self, event: session_pb2.CallEvent) -> asyncio.Future[stream.Outcome]:
-        answer: asyncio.Future[stream.Outcome] = asyncio.get_running_loop().create_future()
+    def _sent(self, event: session_pb2.CallEvent, until_s: float) -> asyncio.Future[stream.Outcome]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[stream.Outcome] = loop.create_future()
 
         def answered(outcome: stream.Outcome) -> None:
+            late.cancel()
             if not answer.done():
                 answer.set_result(outcome)
 
         self.sessions.of(event.call_id).submit(event, answered)
+        # Half the price of asyncio.timeout, which every durable event would pay.
+        late = loop.call_at(until_s, answered, NO_ANSWER)
         return answer
 
     async def _answer(
@@ -200,11 +205,7 @@ class Mesh:
     ) -> stream.Outcome:
         loop = asyncio.get_running_loop()
         while True:
-            try:
-                async with asyncio.timeout_at(until_s):
-                    outcome = await answer
-            except TimeoutError:
-                return stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time")
+            outcome = await answer
             if outcome.code not in MAY_COME_AGAIN:
                 return outcome
             self.sessions.moved(event.call_id, outcome)
@@ -213,7 +214,7 @@ class Mesh:
                 return outcome
             await asyncio.sleep(wait_s)
             try:
-                answer = self._sent(event)
+                answer = self._sent(event, until_s)
             except stream.Overloaded:
                 return outcome
 
