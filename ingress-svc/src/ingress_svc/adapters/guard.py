@@ -43,7 +43,9 @@ class Guard:
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         try:
-            verifier.verify(request.headers, method=request.method, url=str(request.url), body=raw, now_s=time.time())
+            # Put together here: `request.url` raises at a Host header that is none.
+            url = f"{request.scheme}://{request.host}{request.path_qs}"
+            verifier.verify(request.headers, method=request.method, url=url, body=raw, now_s=time.time())
         except SignatureMismatch as error:
             raise self._error(
                 web.HTTPUnauthorized, error.reason.value, "the request is not signed as configured"
@@ -54,20 +56,20 @@ class Guard:
         self._counters.add(REFUSED, reason="too_large")
         return web.HTTPRequestEntityTooLarge(
             max_size=self._max_body_bytes,
-            body=_error_body(f"the body is larger than {self._max_body_bytes} bytes"),
+            text=_error_text(f"the body is larger than {self._max_body_bytes} bytes"),
             content_type="application/json",
         )
 
     def _error(self, kind: type[web.HTTPException], reason: str, message: str) -> web.HTTPException:
         self._counters.add(REFUSED, reason=reason)
-        return kind(body=_error_body(message), content_type="application/json")
+        return kind(text=_error_text(message), content_type="application/json")
 
 
 def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Response:
     """Return an error as JSON: what is wrong and what would be right, nothing of what was sent."""
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-    return web.Response(status=status, body=_error_body(message), content_type="application/json", headers=headers)
+    return web.Response(status=status, text=_error_text(message), content_type="application/json", headers=headers)
 
 
-def _error_body(message: str) -> bytes:
-    return orjson.dumps({"error": message})
+def _error_text(message: str) -> str:
+    return orjson.dumps({"error": message}).decode()

@@ -93,6 +93,11 @@ class HttpServer:
         self._host = host
         self._port = port
 
+    @property
+    def port(self) -> int:
+        """The port that was taken; the setting until then."""
+        return int(self._runner.addresses[0][1]) if self._runner.addresses else self._port
+
     async def start(self) -> None:
         """Listen. Raises CannotListen."""
         await self._runner.setup()

@@ -1,0 +1,134 @@
+"""From settings to an ingress that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from svc_runtime import telemetry
+from svc_runtime.budget import Budget
+from svc_runtime.clock import SystemClock
+from svc_runtime.config import ConfigError
+from svc_runtime.loop_watch import LoopWatch
+from svc_runtime.metrics import Counters, Gauge
+
+from ingress_svc.adapters.calls import Calls
+from ingress_svc.adapters.custom_llm import CustomLlm
+from ingress_svc.adapters.generate import Generate
+from ingress_svc.adapters.guard import Guard
+from ingress_svc.adapters.http import HttpServer, application
+from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.turns import Turns
+from ingress_svc.adapters.webhook import VapiWebhook
+from ingress_svc.config import Config, apology
+from ingress_svc.domain.lateness import TICK_S, Lateness
+from ingress_svc.domain.signatures import BEARER, PRESETS, X_VAPI_SECRET, Verifier
+
+
+class Ingress:
+    """All of ingress-svc but the life of its process. Raises ConfigError for what cannot work."""
+
+    def __init__(self, config: Config) -> None:
+        webhooks, llm_keys = _verifiers(config)
+        budget = Budget.load(config.budget_file)
+        clock = SystemClock()
+        self.counters = Counters()
+        self.draining = False
+        self._drain_s = config.drain_s
+        self._recorder = telemetry.recorder("ingress-svc", config.otlp_endpoint, counters=self.counters)
+        self.calls = Calls(
+            clock=clock,
+            counters=self.counters,
+            lateness=Lateness(clock.monotonic_s()),
+            apology=apology(config.agent_file),
+            most_calls=config.most_calls,
+            idle_s=config.idle_s,
+        )
+        self._mesh = Mesh(
+            client_id=f"ingress-{secrets.token_hex(6)}",
+            session_targets=config.session_targets,
+            bargein_targets=config.bargein_targets,
+            llm_targets=config.llm_targets,
+            on_command=self.calls.on_command,
+            on_verdict=self.calls.on_verdict,
+        )
+        turns = Turns(self._recorder, budget, self.calls.announce, config.trace_one_in)
+        generate = Generate(self._mesh, turns, config.generate_timeout_s, config.first_piece_s)
+        self.calls.connect(self._mesh, turns, generate)
+        self._blocked: set[str] = set()
+        self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
+        guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=self.counters)
+        self.app = application(
+            webhook=VapiWebhook(
+                guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
+            ),
+            llm=CustomLlm(guard=guard, calls=self.calls, counters=self.counters),
+            missing=lambda: self.missing,
+            draining=lambda: self.draining,
+            counters=self.counters,
+            gauges=[
+                Gauge(
+                    "voicemesh.loop.lag",
+                    "How late the event loop ran at worst.",
+                    lambda: self._watch.lag_ms / 1000,
+                    "s",
+                ),
+                Gauge("voicemesh.call.active", "Calls that this ingress knows.", lambda: len(self.calls)),
+            ],
+            max_body_bytes=config.max_body_bytes,
+        )
+        self._http = HttpServer(self.app, host=config.host, port=config.port, drain_s=config.drain_s)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, also where the setting was 0."""
+        return self._http.port
+
+    @property
+    def missing(self) -> list[str]:
+        """What it waits for: services without a stream, and its own loop while that stands still."""
+        return [*self._mesh.missing, *self._blocked]
+
+    async def start(self) -> None:
+        """Connect to the other services, and listen. Raises CannotListen."""
+        self._mesh.start()
+        self._recorder.start()
+        self._watch.start()
+        self._ticking = asyncio.create_task(_keep_ticking(self.calls))
+        await self._http.start()
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Stop taking work in, and let the answers that are on their way end."""
+        self.draining = True
+        await self._http.stop_listening()
+        await self.calls.drain(self._drain_s, hurry)
+
+    async def close(self) -> None:
+        self._ticking.cancel()
+        self._watch.stop()
+        await self._http.close()
+        await self._mesh.close(grace_s=1.0)
+        await self._recorder.close()
+
+
+def _verifiers(config: Config) -> tuple[Verifier, Verifier]:
+    """Return what proves a webhook, and a custom-LLM request. Raises ConfigError."""
+    unknown = [name for name in config.vapi_schemes if name not in PRESETS]
+    if unknown:
+        raise ConfigError(f"VOICEMESH_VAPI_SCHEMES names {unknown[0]!r}; the schemes are {', '.join(PRESETS)}")
+    try:
+        webhooks = Verifier([PRESETS[name] for name in config.vapi_schemes], _split(config.vapi_secrets))
+        llm = Verifier([BEARER, X_VAPI_SECRET], _split(config.llm_keys or config.vapi_secrets))
+    except ValueError as error:
+        raise ConfigError(f"VOICEMESH_VAPI_SECRET: {error}") from error
+    return webhooks, llm
+
+
+async def _keep_ticking(calls: Calls) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        calls.tick()
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]
