@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-import orjson
 from aiohttp import web
 from svc_runtime import stream
 from svc_runtime.metrics import Counters
 from svc_runtime.telemetry import Kind, SpanRef, parse_traceparent
 
-from ingress_svc.adapters import wire
+from ingress_svc.adapters import lean_json, wire
 from ingress_svc.adapters.calls import Calls, LiveCall
 from ingress_svc.adapters.guard import Guard, refused
 from ingress_svc.adapters.mesh import Mesh
@@ -45,8 +44,8 @@ class VapiWebhook:
         received_ns = time.time_ns()
         received_ms = received_ns // 1_000_000
         try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError:
+            body = lean_json.parse(raw)
+        except ValueError:
             return refused(400, "the body must be JSON in UTF-8")
         try:
             webhook = vapi.decode(
