@@ -253,6 +253,12 @@ def test_a_requested_cut_goes_to_whoever_holds_the_output_and_is_pending_until_i
     assert pending(settled) == []
 
 
+def test_a_requested_cut_takes_an_answer_to_older_words_even_where_it_names_no_number() -> None:
+    old = (caller("A table", 1_000), asked("A table", 1_050))
+    assert statuses(fold(*old, cut_requested(0, 1_600, spoken_ms=1_500))[0]) == ["cut"]
+    assert statuses(fold(*old, cut_requested(0, 1_600, spoken_ms=1_000))[0]) == ["starting"]
+
+
 def test_a_requested_cut_that_comes_twice_is_pending_once() -> None:
     call, _ = fold(asked("One", 100), cut_requested(1, 900, spoken_ms=800), cut_requested(1, 901, spoken_ms=800))
     assert pending(call) == ["start:1", f"cut:1:{BEGAN_MS + 800}"]

@@ -133,12 +133,16 @@ class Desk:
         self.table.end_of_batch()
         return self.seq
 
+    async def settle(self) -> None:
+        async with asyncio.timeout(10):
+            await self.table.settle()
+
     async def take(self, *happened: Event, call_id: str = CALL) -> list[str]:
         """Hand events in, wait for all answers, and return what the first ingress was told meanwhile."""
         before = len(self.ingress.told)
         for each in happened:
             self.put(each, call_id=call_id)
-        await self.table.settle()
+        await self.settle()
         return self.ingress.told[before:]
 
     async def pass_time(self, ms: int, *, every_ms: int = 1_000) -> None:
@@ -146,7 +150,7 @@ class Desk:
         for _ in range(ms // every_ms):
             self.clock.ms += every_ms
             self.table.sweep()
-            await self.table.settle()
+            await self.settle()
 
     async def log(self, call_id: str = CALL) -> list[str]:
         return [row.event_id for row in await MemoryStore.load_call(self.store, call_id)]
@@ -160,7 +164,7 @@ async def desk() -> AsyncIterator[Desk]:
     desk = Desk()
     await desk.table.start()
     yield desk
-    await desk.table.settle()
+    await desk.settle()
 
 
 # Answers
@@ -173,7 +177,7 @@ async def test_a_durable_event_is_answered_after_its_commit_and_a_command_before
     await asyncio.sleep(0)
     assert desk.ingress.told == ["ack 1"]
     desk.store.let_through()
-    await desk.table.settle()
+    await desk.settle()
     assert desk.ingress.told == ["ack 1", "start:1", "ack 2"]
 
 
@@ -181,7 +185,7 @@ async def test_a_partial_is_answered_at_once_and_leaves_nothing_in_the_store(des
     await desk.take(status(Phase.IN_PROGRESS, 0))
     desk.put(partial("hel", 100))
     assert desk.ingress.told[-1] == "ack 2"
-    await desk.table.settle()
+    await desk.settle()
     assert len(await desk.log()) == 1
 
 
@@ -190,7 +194,7 @@ async def test_the_calls_of_one_message_are_folded_in_order_and_each_commits_by_
         message = on_wire(caller(text, seq, event_id=f"{call_id}{text}"), call_id=call_id, seq=seq)
         desk.table.handle(desk.ingress, message)
     desk.table.end_of_batch()
-    await desk.table.settle()
+    await desk.settle()
     assert await desk.log("a") == ["a1", "a2"]
     assert await desk.log("b") == ["b1", "b2"]
     assert sorted(desk.ingress.told) == ["ack 1", "ack 2", "ack 3", "ack 4"]
@@ -216,7 +220,7 @@ async def test_d15_a_tenth_of_a_call_redelivered_is_stored_once_each(desk: Desk)
         if number % 10 == 5:
             desk.put(happened[number - 4])
             await asyncio.sleep(0)
-    await desk.table.settle()
+    await desk.settle()
     assert await desk.log() == [f"e{n}" for n in range(100)]
     assert len(desk.ingress.told) == 110
 
@@ -229,7 +233,7 @@ async def test_d15_a_duplicate_that_comes_while_the_first_is_in_flight_is_answer
     desk.put(request, sender=desk.other)
     assert desk.other.told == []
     desk.store.let_through()
-    await desk.table.settle()
+    await desk.settle()
     assert desk.ingress.told == ["ack 1", "start:1", "ack 2"]
     assert desk.other.told == ["ack 3"]
 
@@ -326,24 +330,64 @@ async def test_d28_losing_a_slot_answers_what_is_in_flight_and_what_waits(desk: 
     desk.put(caller("Two", 110))
     await taken_over(desk)
     desk.store.let_through()
-    await desk.table.settle()
+    await desk.settle()
     assert [outcome.code for outcome in desk.ingress.refusals.values()] == [stream.MOVED, stream.MOVED]
     assert desk.table.live_calls == 0
 
 
 async def test_d28_a_lost_slot_takes_the_idle_calls_in_it_along(desk: Desk) -> None:
     """What is forgotten must not be given up by a sweep: it is another replica's now."""
-    neighbour = next(f"n{n}" for n in range(10_000) if slot_of(f"n{n}") == slot_of(CALL))
-    await desk.take(caller("Hello", 90), call_id=neighbour)
+    await desk.take(caller("Hello", 90), call_id=NEIGHBOUR)
     await desk.take(asked("Hello", 90, attachment="a"))
     await taken_over(desk)
     await desk.take(caller("Late", 200))
     assert desk.table.live_calls == 0
     await desk.pass_time(IDLE_MS + SPACE)
-    assert await desk.store.tombstone(neighbour) is None
+    assert await desk.store.tombstone(NEIGHBOUR) is None
     desk.ingress.told.clear()
     desk.table.connected(INGRESS)
     assert desk.ingress.told == []
+
+
+NEIGHBOUR = next(f"n{n}" for n in range(10_000) if slot_of(f"n{n}") == slot_of(CALL))
+"""A call in the same slot."""
+
+
+async def test_d28_a_call_in_flight_when_its_slot_is_lost_folds_nothing_more(desk: Desk) -> None:
+    await desk.take(caller("1", 1))
+    await desk.take(caller("1", 1), call_id=NEIGHBOUR)
+    desk.store.held = []
+    desk.put(caller("2", 2))
+    desk.put(caller("2", 2), call_id=NEIGHBOUR)
+    (writes, done), late = desk.store.held
+    desk.store.held = None
+    await taken_over(desk)
+    desk.store.commit(writes, done)
+    await asyncio.sleep(0.01)
+    desk.put(caller("3", 3), call_id=NEIGHBOUR)
+    desk.store.commit(*late)
+    await desk.settle()
+    assert {seq: outcome.code for seq, outcome in desk.ingress.refusals.items()} == dict.fromkeys(
+        (3, 4, 5), stream.MOVED
+    )
+    assert desk.table.live_calls == 0
+
+
+async def test_d28_what_landed_before_its_slot_was_lost_is_acknowledged_and_then_forgotten(desk: Desk) -> None:
+    await desk.take(caller("1", 1))
+    await desk.take(caller("1", 1), call_id=NEIGHBOUR)
+    desk.store.held = []
+    desk.put(caller("2", 2), call_id=NEIGHBOUR)
+    ((writes, done),) = desk.store.held
+    desk.store.held = None
+    desk.store.commit(writes, lambda error: None)
+    await taken_over(desk)
+    desk.put(caller("2", 2))
+    await asyncio.sleep(0.01)
+    done(None)
+    await desk.settle()
+    assert desk.ingress.told[2:] == ["fail 4", "ack 3"]
+    assert desk.table.live_calls == 0
 
 
 # A store that fails
@@ -371,7 +415,7 @@ async def test_what_was_folded_upon_a_failed_commit_fails_too_and_nothing_lands_
     desk.store.error_for = lambda writes: StoreUnavailable("busy") if writes[0].rows[0].event_id == "2" else None
     desk.put(caller("2", 2, event_id="2"))
     desk.put(caller("3", 3, event_id="3"))
-    await desk.table.settle()
+    await desk.settle()
     assert sorted(desk.ingress.refusals) == [2, 3]
     desk.store.error_for = lambda writes: None
     await desk.take(caller("2", 2, event_id="2"), caller("3", 3, event_id="3"))
@@ -395,7 +439,7 @@ async def test_events_that_wait_for_a_broken_call_are_folded_in_order_once_it_wa
     held[0][1](StoreUnavailable("busy"))
     desk.put(caller("4", 4, event_id="4"))
     held[1][1](StoreUnavailable("busy"))
-    await desk.table.settle()
+    await desk.settle()
     assert sorted(desk.ingress.refusals) == [2, 3]
     assert await desk.log() == ["1", "4"]
 
@@ -428,7 +472,7 @@ async def test_what_the_store_can_never_hold_is_refused_for_good_and_costs_no_ot
     desk.table.handle(desk.ingress, message)
     desk.table.handle(desk.ingress, innocent)
     desk.table.end_of_batch()
-    await desk.table.settle()
+    await desk.settle()
     assert desk.ingress.refusals[50].code == stream.INVALID
     assert desk.ingress.refusals[50].retry_after_ms == 0
     assert await desk.log("vapi:innocent") == ["y"]
@@ -498,7 +542,7 @@ async def test_a_poisonous_event_is_refused_and_harms_nobody(desk: Desk, name: s
     desk.table.handle(desk.ingress, on_wire(caller("2", 2, event_id="2"), seq=51))
     assert before is not None
     desk.table.end_of_batch()
-    await desk.table.settle()
+    await desk.settle()
     assert desk.ingress.refusals[50].code == stream.INVALID
     assert desk.ingress.refusals[50].message
     assert "ack 51" in desk.ingress.told
@@ -557,6 +601,15 @@ async def test_d27_a_call_that_was_live_when_its_owner_died_is_given_up_by_the_s
     assert tombstone.outcome == "abandoned"
 
 
+async def test_d27_a_call_that_talks_does_not_hide_an_idle_one_that_is_in_the_store_only(desk: Desk) -> None:
+    await desk.take(status(Phase.IN_PROGRESS, 0))
+    successor = await taken_over(desk)
+    await successor.pass_time(IDLE_MS - 1_000)
+    await successor.take(caller("Hello", 1), call_id="vapi:talking")
+    await successor.pass_time(SPACE)
+    assert await desk.store.tombstone(CALL) is not None
+
+
 async def test_d27_while_nobody_listened_no_call_was_idle(desk: Desk) -> None:
     await desk.take(status(Phase.IN_PROGRESS, 0))
     successor = Desk(desk.store, address="there:2")
@@ -571,10 +624,10 @@ async def test_d27_many_calls_at_once_are_given_up_in_portions(desk: Desk) -> No
     calls = [f"vapi:{n}" for n in range(MOST_GIVEN_UP + 10)]
     for call_id in calls:
         desk.put(caller("Hello", 1), call_id=call_id)
-    await desk.table.settle()
+    await desk.settle()
     desk.clock.ms += IDLE_MS
     desk.table.sweep()
-    await desk.table.settle()
+    await desk.settle()
     assert sum([await desk.store.tombstone(call_id) is not None for call_id in calls]) == MOST_GIVEN_UP
     await desk.pass_time(2_000)
     assert sum([await desk.store.tombstone(call_id) is not None for call_id in calls]) == len(calls)
@@ -613,7 +666,7 @@ async def test_a_later_report_corrects_the_outcome(desk: Desk) -> None:
 
 async def test_a_call_begins_with_its_first_durable_event(desk: Desk) -> None:
     desk.put(partial("hel", 100))
-    await desk.table.settle()
+    await desk.settle()
     assert await desk.store.list_calls(1) == []
     first = caller("Hello", 200)
     await desk.take(first)
@@ -680,6 +733,6 @@ async def test_the_commits_of_a_turn_become_spans_when_the_turn_is_to_be_kept(de
     judged.turn_ended.trace_id = trace.trace_hex
     judged.turn_ended.keep = keep
     desk.put(judged)
-    await desk.table.settle()
+    await desk.settle()
     await desk.recorder.close()
     assert [span.name for span in desk.spans] == (["session.commit"] if keep else [])

@@ -128,6 +128,12 @@ def test_a_word_told_as_two_does_not_make_the_next_answer_heard() -> None:
     ]
 
 
+def test_a_filler_of_the_providers_does_not_make_the_next_answer_heard() -> None:
+    assert heard("please give me your address um okay", "Please give me your address.", "Which day suits you?") == [
+        (1, "Please give me your address.")
+    ]
+
+
 def test_an_answer_that_nobody_heard_is_passed_over() -> None:
     assert heard("which day would suit you", "A table, sure.", "Which day would suit you?") == [
         (2, "Which day would suit you?")

@@ -188,11 +188,10 @@ def _told(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[float, int]:
     length = len(theirs)
     if ours[:length] == theirs:
         return 1.0, length
-    # A re-transcription may be shorter than what it tells ("e mail" as "email"), by a word in four at most.
-    matcher = SequenceMatcher(None, ours[: length + length // 4], theirs, autojunk=False)
-    blocks = matcher.get_matching_blocks()[:-1]
+    blocks = SequenceMatcher(None, ours[:length], theirs, autojunk=False).get_matching_blocks()[:-1]
     if not blocks:
         return 0.0, 0
+    # Counted from the last words that both have: before them a word may have been told as two, or two as one.
     last = blocks[-1]
     heard_words = last.a + last.size + (length - last.b - last.size)
     return sum(block.size for block in blocks) / length, min(heard_words, len(ours))
