@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,25 @@ def _check_interrupted(
     else:
         assert again is spoken
         assert spoken.text == final.text
+
+
+async def test_nothing_is_acknowledged_before_the_store_has_it(house: mesh.Mesh, line: phone.Line) -> None:
+    line.twice = 0.0
+    callers = [line.call("unwritten") for _ in range(5)]
+    await asyncio.gather(*(caller.begins() for caller in callers))
+    # Who writes to the file now waits for us.
+    with closing(sqlite3.connect(house.run()["store"], isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        finals = [asyncio.create_task(caller.final(WORDS)) for caller in callers]
+        await asyncio.sleep(1.0)
+        taken = [final.done() for final in finals]
+        session = house.send("session-svc", signal.SIGKILL)
+        store.execute("ROLLBACK")
+    assert taken == [False] * len(finals)
+    posted = await asyncio.gather(*finals)
+    assert [post.status for post in posted] == [200] * len(posted)
+    await house.restarted("session-svc", session)
+    ledger.check(await house.settled(), callers)
 
 
 async def test_d29_requests_in_flight_at_sigterm_are_answered_and_ingress_ends_with_0(
