@@ -227,6 +227,10 @@ class IngressSim:
         self.carry_out(done)
 
     def model_speaks(self, run: Run) -> None:
+        voice = self.output.voice
+        assert run.cancelled or (voice is not None and not self.requests[voice.attachment_id].over), (
+            "a model for nobody"
+        )
         if run.tokens:
             self.carry_out(self.output.token(run.generation, run.tokens.popleft()))
         else:

@@ -204,6 +204,7 @@ def test_a_cut_by_time_names_a_newer_generation_that_answers_older_words() -> No
     assert of(output.cut(1, 1_001, "stop_phrase"), Cut) == [
         Cut(2, 1, "", CutReason.BARGE_IN, 1_001, "stop_phrase"),
     ]
+    assert not output.may_write(2)
 
 
 def test_a_cut_by_words_that_the_answer_knows_does_not_touch_it() -> None:
@@ -392,6 +393,13 @@ def test_a_replay_of_what_was_cut_meanwhile_asks_again() -> None:
     output = sounding()
     output.attached("b")
     output.cut(1, 1_500, "stop_phrase")
+    assert output.replay(1, "b", "Four, then.") == [AskAgain("b")]
+
+
+def test_a_replay_of_what_was_cut_before_it_was_asked_for_asks_again() -> None:
+    output = sounding()
+    output.cut(1, 1_500, "stop_phrase")
+    output.attached("b")
     assert output.replay(1, "b", "Four, then.") == [AskAgain("b")]
 
 
