@@ -66,7 +66,7 @@ class Settings:
     )
     scripted_token_ms: float = setting(
         "VOICEMESH_SCRIPTED_TOKEN_MS",
-        45.0,
+        80.0,
         meaning="Milliseconds between tokens of the scripted model, give or take; 0 is at once.",
     )
     otlp_endpoint: str = setting(
