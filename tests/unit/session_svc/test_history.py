@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes.call_events import POLICY, agent, asked, assistant, caller, cut, finished, fold, history, system, user
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_svc.domain.call import Policy
 from session_svc.domain.commands import StartGeneration
@@ -52,6 +52,7 @@ def test_words_are_what_two_transcripts_of_the_same_speech_share(text: str, word
     assert words_of(text) == words
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_words_are_the_same_when_taken_again(text: str) -> None:
     assert words_of(" ".join(words_of(text))) == words_of(text)
@@ -62,11 +63,13 @@ MESSAGES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(MESSAGES)
 def test_the_tail_of_a_tail_is_the_same_tail(messages: list[ChatMessage]) -> None:
     assert tail(tail(messages)) == tail(messages)
 
 
+@settings(deadline=None)
 @given(MESSAGES)
 def test_a_tail_still_holds_all_that_is_asked(messages: list[ChatMessage]) -> None:
     assert asked_words(tail(messages)) == asked_words(messages)
@@ -163,6 +166,7 @@ def test_several_messages_are_matched_in_order() -> None:
     assert [[part.generation for part in entry.parts] for entry in found] == [[2], [1]]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.lists(st.text(max_size=60), max_size=4))
 def test_whatever_is_told_what_was_heard_is_the_beginning_of_what_was_said(message: str, said: list[str]) -> None:
     for number, text in heard(message, *said):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_svc.domain.outcome import OUTCOMES, outcome_of
 
@@ -62,6 +62,7 @@ def test_a_reason_is_told_in_one_word(reason: str, outcome: str) -> None:
     assert outcome_of(reason.upper()) == outcome
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_every_reason_ends_in_the_closed_set(reason: str) -> None:
     assert outcome_of(reason) in OUTCOMES

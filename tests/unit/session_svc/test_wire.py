@@ -56,14 +56,14 @@ def test_every_body_and_every_order_is_tried_here() -> None:
     assert set(ORDERS) == set(get_args(commands.Order))
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(EVENTS)
 def test_an_event_reads_as_it_was_sent(sent: events.Event) -> None:
     received = pb.CallEvent.FromString(on_wire(sent).SerializeToString())
     assert wire.event_from(received) == sent
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(EVENTS)
 def test_the_log_gives_an_event_back_with_its_history_cut_to_what_the_fold_reads(sent: events.Event) -> None:
     kept = wire.from_log(wire.for_log(on_wire(sent)))
@@ -76,6 +76,7 @@ def test_the_log_gives_an_event_back_with_its_history_cut_to_what_the_fold_reads
     assert kept == sent
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_what_the_log_keeps_is_the_same_when_it_is_kept_again(sent: events.Event) -> None:
     once = wire.for_log(on_wire(sent))
@@ -89,7 +90,7 @@ def test_keeping_an_event_leaves_the_event_as_it_is() -> None:
     assert message.SerializeToString() == before
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(*ORDERS.values()), TEXT)
 def test_a_command_says_on_the_wire_what_the_order_says(order: commands.Order, traceparent: str) -> None:
     command = wire.command_to(CALL, commands.Command("ingress-1", order), traceparent)
@@ -107,6 +108,7 @@ def test_a_command_says_on_the_wire_what_the_order_says(order: commands.Order, t
         assert told == meant
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(*ORDERS.values()), min_size=2, max_size=2))
 def test_commands_of_different_kinds_never_share_an_id(orders: list[commands.Order]) -> None:
     one, other = orders
@@ -142,6 +144,7 @@ def test_bytes_that_are_no_event_are_unreadable(payload: bytes) -> None:
         wire.from_log(payload)
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_only_partials_are_not_durable(sent: events.Event) -> None:
     assert sent.durable is not (isinstance(sent.body, events.Words) and not sent.body.final)
