@@ -59,6 +59,8 @@ async def main() -> None:
         asyncio.create_task(keep_forgetting(store, SystemClock(), config.retention_h)),
     ]
 
+    health.watch("background", lambda: not any(task.done() for task in background))
+
     def register(grpc_server: grpc.aio.Server) -> None:
         add_SessionServiceServicer_to_server(Servicer(feed, store), grpc_server)
 

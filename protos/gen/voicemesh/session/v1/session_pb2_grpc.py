@@ -68,7 +68,9 @@ class SessionServiceServicer:
         """Carries the events of many calls, and the commands that follow from them. One stream per (ingress, replica).
 
         1. The stream follows the rules in voicemesh/type/v1/stream.proto.
-        2. Durable events (all but partial words) are answered after the store has them. Ephemeral ones at once.
+        2. Durable events (all but partial words) are answered after the store has them. Ephemeral ones at once. Partial
+        words that a request for an answer may rest on enter the log just before it, so that the log reads as it was
+        decided.
         3. A command goes to the ingress that holds the attachment it names. It stays in the outbox until an event
         records its effect: `GenerationStarted`, `GenerationEnded` or `GenerationCut` for StartGeneration and
         MoveOutput, `GenerationCut` for CutGeneration, `AttachmentClosed` for ReplayAnswer and RefuseAnswer.
