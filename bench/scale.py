@@ -22,7 +22,7 @@ class Scale:
 
 
 def full(directory: Path) -> Scale:
-    return Scale(directory, 3, 3.0, 8_000, 5_000, 12.0, 60)
+    return Scale(directory, 3, 3.0, 6_000, 5_000, 10.0, 60)
 
 
 def quick(directory: Path) -> Scale:

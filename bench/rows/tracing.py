@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from bench import traffic
 from bench.client import Spec
 from bench.load import drive, median_ratio
 from bench.mesh import SECRET, mesh
 from bench.procs import ROOT, child
 from bench.scale import Scale
 from bench.table import Figure
-
-_CALLS = 64
-"""So few that calls end, and turns are judged, all the time."""
 
 
 def measure(scale: Scale) -> Iterator[Figure]:
@@ -24,7 +22,12 @@ def measure(scale: Scale) -> Iterator[Figure]:
         wide = {"VOICEMESH_BUDGET_FILE": str(_wide_budget(logs)), "VOICEMESH_TRACE_ONE_IN": "20"}
         traced = wide | {"VOICEMESH_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.hear()}"}
         with mesh(logs, traced) as on, mesh(logs, wide) as off:
-            specs = [Spec(which.port, SECRET, "mix", 1_024, _CALLS, scale.closed_events) for which in (on, off)]
+            # Whole calls: a turn that is never judged would be kept, and exported half a minute later.
+            length = len(traffic.MIXES["mix"])
+            calls = scale.closed_events // length
+            specs = [
+                Spec(which.port, SECRET, "mix", 1_024, calls, calls * length, staggered=False) for which in (on, off)
+            ]
             runs_on, runs_off = [], []
             for _ in range(scale.rounds + 1):
                 runs_on.append(drive(specs[0], on.children, logs))
@@ -33,7 +36,7 @@ def measure(scale: Scale) -> Iterator[Figure]:
         spans = int(receiver.hear())
     us_on, us_off = ([sum(run.cpu_us.values()) for run in runs] for runs in (runs_on, runs_off))
     ratio = median_ratio(us_on, us_off)
-    per_event = spans / scale.closed_events / len(runs_on)
+    per_event = spans / specs[0].count / len(runs_on)
     yield Figure(
         "tracing on, CPU an event over all services",
         "≤ 1.15 x off",
