@@ -50,7 +50,9 @@ class Caller:
         self.send(at, vapi.Words(vapi.Party.CALLER, False, " ".join(self.utterance[: self.revealed])))
 
     def finish(self, at: IngressSim) -> None:
-        """The final transcript of the utterance."""
+        """The final transcript of the utterance, if one is open."""
+        if not self.utterance:
+            return
         text = " ".join(self.utterance)
         self.utterance = []
         self.said.append(text)
@@ -129,14 +131,12 @@ class Chaos:
             moves.append(session.recover)
         moves.append(world.bargein.restart)
         for ingress in world.ingresses:
-            if session.alive:
-                moves.append(lambda at=ingress: self._break(at))  # type: ignore[misc]
+            if ingress.session.connected:
+                moves.append(ingress.session.lose)
+            elif session.alive:
+                moves += [lambda at=ingress: session.reopen(at.session)] * 3  # type: ignore[misc]
             if ingress.frozen:
                 moves += [ingress.thaw, lambda: world.advance(150)]
             else:
                 moves.append(ingress.freeze)
         return moves
-
-    def _break(self, at: IngressSim) -> None:
-        at.session.lose()
-        self.world.session.reopen(at.session)

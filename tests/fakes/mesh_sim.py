@@ -239,6 +239,9 @@ class World:
                 ingress.thaw()
         if not self.session.alive:
             self.session.recover()
+        for link in self.session.links.values():
+            if not link.connected:
+                self.session.reopen(link)
         for _ in range(20_000):
             moves = self.deliveries() or self.work(models=models)
             if moves:

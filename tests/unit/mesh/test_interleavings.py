@@ -15,6 +15,7 @@ from fakes.mesh_sim import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingress_svc.domain import vapi
+from session_svc.domain.call import Status
 
 UNBOUND = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -28,7 +29,9 @@ def all_at_rest(world: World) -> None:
     assert [request for request in world.requests if not request.over] == []
     for ingress in world.ingresses:
         assert [run for run in ingress.runs if not run.cancelled] == []
-        assert ingress.output.voice is None or not ingress.output.voice.running
+        voice = ingress.output.voice
+        assert voice is None or not voice.running
+        assert voice is None or world.session.call.generations[voice.generation - 1].status is not Status.CUT
     assert world.session.call.pending == ()
 
 
@@ -98,7 +101,6 @@ def test_a_call_that_ends_at_any_moment_leaves_nothing_open(seed: int, turns: in
     chaos = Chaos(world, caller, hang_up=True)
     for _ in range(turns):
         converse(world, caller, chaos, dice, noise=True)
-    world.calm()
     caller.hang_up(world.ingresses[0])
     all_at_rest(world)
     assert world.session.call.ended
@@ -345,3 +347,36 @@ def test_a_request_that_is_left_while_its_move_is_on_the_way_does_not_send_the_m
     ingress.peer_closes(caller.post(ingress))
     all_at_rest(world)
     assert world.judge.complete(first.attachment_id)
+
+
+def test_a_cut_that_is_commanded_after_it_was_made_is_settled() -> None:
+    """Both ingresses learn of the same words; the second report must not pass for the first one again."""
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    speaking(world, caller, holder)
+    caller.speak(holder, "wait")
+    spoken_at_ms = caller.sent[-1].at_ms
+    to_bargein(world, holder)
+    hear(holder, holder.bargein)
+    to_session(world, holder)
+    other.carry_out(other.output.cut(1, spoken_at_ms, "stop_phrase"))
+    all_at_rest(world)
+
+
+def test_a_cut_outlives_a_start_elsewhere_when_its_holder_cannot_be_reached() -> None:
+    """Otherwise the holder would come back with a second voice."""
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    first = speaking(world, caller, holder)
+    before = said_on(world, first)
+    holder.session.lose()
+    second = asking(world, caller, other, "wait")
+    to_bargein(world, other)
+    hear(other, other.bargein)
+    to_session(world, other)
+    world.session.reopen(holder.session)
+    hear(holder, holder.session)
+    assert holder.output.voice is None
+    all_at_rest(world)
+    assert said_on(world, first) == before
+    assert world.judge.complete(second.attachment_id)
