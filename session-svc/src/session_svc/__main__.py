@@ -58,7 +58,6 @@ async def main() -> None:
         asyncio.create_task(table.keep_swept()),
         asyncio.create_task(keep_forgetting(store, SystemClock(), config.retention_h)),
     ]
-
     health.watch("background", lambda: not any(task.done() for task in background))
 
     def register(grpc_server: grpc.aio.Server) -> None:

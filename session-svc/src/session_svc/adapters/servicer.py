@@ -32,14 +32,10 @@ class Servicer(SessionServiceServicer):
         self._feed = feed
         self._store = store
 
-    async def Converse(
-        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
-    ) -> None:
+    async def Converse(self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context) -> None:
         await self._feed.serve(context)
 
-    async def ListEvents(
-        self, request: pb.ListEventsRequest, context: Context
-    ) -> pb.ListEventsResponse:
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         if request.since_cursor < 0 or request.page_size < 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "since_cursor and page_size must not be negative")
         limit = min(request.page_size or 500, MOST_PER_PAGE)
