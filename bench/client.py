@@ -136,10 +136,20 @@ class _Open(_Sender):
             self._late.append(number)
 
 
+async def _first(sender: _Sender, spec: Spec) -> None:
+    """Send what is not measured."""
+    connections = await connect(spec.connections, spec.port, sender.answered)
+    sender.start(list(connections))
+    await sender.over.wait()
+    for connection in connections:
+        connection.close()
+
+
 async def main(spec: Spec) -> Result:
-    requests = traffic.events(
+    before, requests = traffic.events(
         spec.mix, size=spec.size, calls=spec.calls, count=spec.count, secret=spec.secret, staggered=spec.staggered
     )
+    await _first(_Closed(before), spec)
     sender = _Open(requests, spec.rate) if spec.rate else _Closed(requests)
     connections = await connect(spec.connections, spec.port, sender.answered)
     gc.collect()

@@ -43,21 +43,32 @@ def _turn() -> Iterator[Step]:
     yield Step("speech-update.assistant-stopped")
 
 
+def greeting() -> list[Step]:
+    """The first events of every call: it is answered, and the agent speaks first."""
+    words = "Thank you for calling. I can help you book a table."
+    return [
+        Step("status-update.in-progress"),
+        Step("speech-update.assistant-started"),
+        Step("transcript.final.assistant", words),
+        Step("speech-update.assistant-stopped"),
+    ]
+
+
 def whole_call() -> list[Step]:
-    """181 events: twelve turns, a history after most of them, and the call's beginning and end."""
-    steps = [Step("status-update.in-progress")]
+    """181 events: a greeting, twelve turns, a history after most of them, and the call's end."""
+    steps = greeting()
     for turn in range(12):
         steps += _turn()
-        steps += [Step("conversation-update")] if turn < 10 else []
+        steps += [Step("conversation-update")] if turn < 7 else []
     return [*steps, Step("status-update.ended"), Step("end-of-call-report")]
 
 
 def opening() -> list[Step]:
-    """The first events of a call on which nothing happens then."""
+    """What comes behind the greeting of a call on which nothing happens then."""
     said = " ".join(_SAID)
     speech = (Step("speech-update.user-started"), Step("speech-update.user-stopped"))
     words = (Step("transcript.partial.user", _SAID[0]), Step("transcript.partial.user", said))
-    return [Step("status-update.in-progress"), speech[0], *words, Step("transcript.final.user", said), speech[1]]
+    return [speech[0], *words, Step("transcript.final.user", said), speech[1]]
 
 
 MIXES = {
@@ -115,10 +126,18 @@ class _Slot:
         return body_of(step, size, self.call_id, self._at_ms)
 
 
-def events(mix: str, *, size: int, calls: int, count: int, secret: str, staggered: bool = True) -> list[bytes]:
-    """Return ``count`` signed requests about ``calls`` calls at a time, in turn.
+class Traffic(NamedTuple):
+    """Signed requests: what comes before the measurement, and what is measured."""
 
-    ``staggered``: the calls are at different points of their lives, so that every stretch has the same mix.
+    before: list[bytes]
+    measured: list[bytes]
+
+
+def events(mix: str, *, size: int, calls: int, count: int, secret: str, staggered: bool = True) -> Traffic:
+    """Return ``count`` signed requests about ``calls`` calls at a time, in turn, behind the greetings of these calls.
+
+    ``staggered``: the calls are at different points of their lives, so that every stretch has the same mix. Each has
+    been greeted all the same: a service that never heard the agent of a call judges its caller by words alone.
     """
     steps = MIXES[mix]
     # Finals go on within the same call; a whole call is followed by the next.
@@ -126,12 +145,17 @@ def events(mix: str, *, size: int, calls: int, count: int, secret: str, staggere
     begin_ms = time.time_ns() // 1_000_000 - 60_000
     slots = [_Slot(steps, at * len(steps) // calls if staggered else 0, begin_ms) for at in range(calls)]
     signer = Signer(secret)
+    before = [
+        signer.request(body_of(step, size, slot.call_id, begin_ms - 1_000 + at), slot.call_id)
+        for at, step in enumerate(greeting())
+        for slot in slots
+    ]
     requests = []
     for number in range(count):
         slot = slots[number % calls]
         body = slot.next(size)
         requests.append(signer.request(body, slot.call_id))
-    return requests
+    return Traffic(before, requests)
 
 
 def body_of(step: Step, size: int, call_id: str, at_ms: int) -> bytes:

@@ -150,4 +150,4 @@ class VapiWebhook:
 
 
 def _taken(event_id: str) -> web.Response:
-    return web.Response(body=_EMPTY, content_type="application/json", headers={EVENT_ID: event_id})
+    return web.Response(body=_EMPTY, headers={"Content-Type": "application/json", EVENT_ID: event_id})

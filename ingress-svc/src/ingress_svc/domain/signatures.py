@@ -133,13 +133,15 @@ class Verifier:
 
         ``url`` is the public one, as configured at Vapi; only schemes that sign {url} look at it.
         """
-        furthest = SignatureMismatch(MismatchReason.MISSING, self._missing())
+        furthest: SignatureMismatch | None = None
         for check in self._checks:
             mismatch = check.mismatch(headers, method=method, url=url, body=body, now_s=now_s)
             if mismatch is None:
                 return
-            if _RANK[mismatch.reason] > _RANK[furthest.reason]:
+            if furthest is None or _RANK[mismatch.reason] > _RANK[furthest.reason]:
                 furthest = mismatch
+        if furthest is None or furthest.reason is MismatchReason.MISSING:
+            furthest = SignatureMismatch(MismatchReason.MISSING, self._missing())
         raise furthest
 
     def _missing(self) -> str:
@@ -162,6 +164,7 @@ class _HmacCheck:
         self._parts = [part.encode() for part in _ANY_PLACEHOLDER.split(scheme.payload_format)]
         self._signs_timestamp = b"timestamp" in self._parts[1::2]
         self._signs_message_id = b"svix-id" in self._parts[1::2]
+        self._signs_request = not {b"method", b"url"}.isdisjoint(self._parts[1::2])
         # Keyed once: each request copies the state and pays for its own bytes only.
         self._keyed = [hmac.new(_key(scheme, secret), digestmod=scheme.algorithm) for secret in secrets]
         self._pattern = _signature_pattern(scheme)
@@ -187,8 +190,9 @@ class _HmacCheck:
                 text = f"{self._scheme.message_id_header} must hold 1 to 256 visible ASCII characters"
                 return SignatureMismatch(MismatchReason.MALFORMED, text)
             signed[b"svix-id"] = message_id.encode()
-        signed[b"method"] = method.encode("utf-8", "replace")
-        signed[b"url"] = url.encode("utf-8", "replace")
+        if self._signs_request:
+            signed[b"method"] = method.encode("utf-8", "replace")
+            signed[b"url"] = url.encode("utf-8", "replace")
         if self._matches(self._given(value[len(prefix) :]), signed):
             return None
         return SignatureMismatch(
