@@ -64,7 +64,8 @@ class VapiWebhook:
         call = self._calls.get(webhook.call_id)
         outside = request.headers.get("traceparent")
         turn = self._calls.turn_of(call, parse_traceparent(outside) if outside else None)
-        ack = turn.root.child()
+        turns = self._calls.turns
+        ack = turns.child(turn.root)
         # Both streams have the event before the first await, so a handler that is cancelled because its peer went away
         # loses nothing. Barge-in comes first: the caller is speaking.
         taken = self._watch(webhook, turn, ack, received_ns)
@@ -73,13 +74,14 @@ class VapiWebhook:
             response = self._partial(webhook, body, ack, received_ns, taken=taken)
         else:
             response = await self._durable(call, webhook, turn, ack, received_ns)
-        self._calls.turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
+        turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
         return response
 
     def _watch(self, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int) -> bool:
         """Send what bears on barge-in, and measure the way to a verdict."""
-        hop = ack.child()
-        event = wire.watch_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=hop.traceparent)
+        turns = self._calls.turns
+        hop = turns.child(ack)
+        event = wire.watch_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
         if event is None:
             return True
         if not isinstance(webhook.body, vapi.Words | vapi.ProviderInterrupted):
@@ -87,7 +89,7 @@ class VapiWebhook:
         sent_ns = time.time_ns()
 
         def judged(_: stream.Outcome) -> None:
-            self._calls.turns.note(turn, "bargein.verdict", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
+            turns.note(turn, "bargein.verdict", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
 
         return self._mesh.watch(event, judged)
 
@@ -96,7 +98,8 @@ class VapiWebhook:
     ) -> web.Response:
         """Answer from memory: partial words are ephemeral. Over the limit they are dropped, counted, and still 200."""
         if taken and words.party is vapi.Party.CALLER:
-            event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=ack.traceparent)
+            context = self._calls.turns.context(ack)
+            event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
             try:
                 self._mesh.sessions.of(webhook.call_id).submit(event)
             except (stream.Overloaded, stream.EventTooLarge):
@@ -108,8 +111,9 @@ class VapiWebhook:
         self, call: LiveCall, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int
     ) -> web.Response:
         """Answer once session-svc's store has it, or 503 when that takes longer than the hold."""
-        hop = ack.child()
-        event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=hop.traceparent)
+        turns = self._calls.turns
+        hop = turns.child(ack)
+        event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
         sent_ns = time.time_ns()
         try:
             answer = self._mesh.deliver(event, asyncio.get_running_loop().time() + self._hold_s)
@@ -120,7 +124,7 @@ class VapiWebhook:
         self._apply(call, webhook)
         outcome = await answer
         if outcome.code == stream.OK:
-            self._calls.turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
+            turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
             self._counters.add(WEBHOOKS, answer="taken")
             return _taken(webhook.event_id)
         if outcome.code == stream.INVALID:

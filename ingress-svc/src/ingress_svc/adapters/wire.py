@@ -51,7 +51,8 @@ def call_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str) 
         received_at_ms=received_at_ms,
         has_reporter_time=webhook.has_time,
     )
-    event.trace.traceparent = traceparent
+    if traceparent:
+        event.trace.traceparent = traceparent
     _fill(event, webhook.body)
     return event
 
@@ -62,7 +63,8 @@ def watch_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str)
     event = bargein_pb2.WatchEvent(
         event_id=webhook.event_id, call_id=webhook.call_id, at_ms=webhook.at_ms, received_at_ms=received_at_ms
     )
-    event.trace.traceparent = traceparent
+    if traceparent:
+        event.trace.traceparent = traceparent
     if isinstance(body, vapi.Words):
         _fill_words(event.words, body)
     elif isinstance(body, vapi.SpeechEdge):
@@ -86,7 +88,8 @@ def playout_event(
         at_ms=now_ms,
         received_at_ms=now_ms,
     )
-    event.trace.traceparent = traceparent
+    if traceparent:
+        event.trace.traceparent = traceparent
     event.playout.generation = change.generation
     event.playout.state = _STATE[change.state]
     event.playout.answers_until_ms = change.answers_until_ms
@@ -108,7 +111,8 @@ def answer_requested(
     event = session_pb2.CallEvent(
         event_id=f"ask:{attachment_id}:{attempt}", call_id=call_id, at_ms=received_at_ms, received_at_ms=received_at_ms
     )
-    event.trace.traceparent = traceparent
+    if traceparent:
+        event.trace.traceparent = traceparent
     asked = event.answer_requested
     asked.attachment_id = attachment_id
     asked.ingress_id = ingress_id
@@ -126,7 +130,8 @@ def report_event(
     Taken for a delivery of the first, it would only bring the same command once more, and that another, without end.
     """
     event = session_pb2.CallEvent(event_id=report_id, call_id=call_id, at_ms=now_ms, received_at_ms=now_ms)
-    event.trace.traceparent = traceparent
+    if traceparent:
+        event.trace.traceparent = traceparent
     if isinstance(report, effects.Started):
         event.generation_started.generation = report.generation
         event.generation_started.attachment_id = report.attachment_id
