@@ -45,7 +45,7 @@ JSON = st.recursive(
 )
 FIELDS = st.dictionaries(
     st.sampled_from(
-        [*lean_json._Message.__struct_fields__, "artifact", "assistant", "phoneNumber"],
+        [*lean_json._Message.__annotations__, "artifact", "assistant", "phoneNumber"],
     ),
     JSON | st.sampled_from(["transcript", "speech-update", "status-update", "conversation-update", "user", "final"]),
 )
