@@ -140,8 +140,9 @@ def events(mix: str, *, size: int, calls: int, count: int, secret: str, staggere
     been greeted all the same: a service that never heard the agent of a call judges its caller by words alone.
     """
     steps = MIXES[mix]
-    # Finals go on within the same call; a whole call is followed by the next.
-    steps = steps * -(-count // calls) if len(steps) == 1 else steps
+    if len(steps) == 1:
+        # Finals go on within the same call; a whole call is followed by the next.
+        steps, staggered = steps * -(-count // calls), False
     begin_ms = time.time_ns() // 1_000_000 - 60_000
     slots = [_Slot(steps, at * len(steps) // calls if staggered else 0, begin_ms) for at in range(calls)]
     signer = Signer(secret)
