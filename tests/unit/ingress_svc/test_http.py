@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fakes.ingress import CALL_ID, ROOT, SECRET, Edge, edge, signed
+from fakes.otlp_receiver import OtlpReceiver
 from fakes.streams import until
 from fakes.vapi_samples import NAMES, sample
 from ingress_svc.adapters.webhook import UNKNOWN
@@ -275,11 +276,12 @@ async def test_d12_an_event_that_names_no_call_is_refused_and_opens_none(at: Edg
     assert at.mesh.session.events == []
 
 
-async def test_a_w3c_context_from_outside_is_carried_on(at: Edge) -> None:
+async def test_a_w3c_context_from_outside_is_carried_on_where_we_trace() -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = signed(HANG) | {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    assert (await at.provider.post("/vapi/webhook", HANG, headers))[0] == 200
-    assert at.mesh.session.events[0].trace.traceparent.split("-")[1] == trace
+    async with OtlpReceiver() as receiver, edge(otlp_endpoint=receiver.endpoint) as at:
+        assert (await at.provider.post("/vapi/webhook", HANG, headers))[0] == 200
+        assert at.mesh.session.events[0].trace.traceparent.split("-")[1] == trace
 
 
 # --- when a service is missing ----------------------------------------------------------------------------------------
