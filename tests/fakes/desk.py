@@ -78,7 +78,7 @@ class Sender:
     """`ack 1`, `fail 2`, or the id of a command."""
     refusals: dict[int, stream.Outcome] = field(default_factory=dict)
 
-    def ack(self, seq: int) -> None:
+    def ack(self, seq: int, *, urgent: bool = True) -> None:
         self.told.append(f"ack {seq}")
 
     def fail(self, seq: int, outcome: stream.Outcome) -> None:

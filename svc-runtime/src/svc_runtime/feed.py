@@ -54,13 +54,17 @@ class Peer:
         """How many of its events have no answer yet."""
         return len(self._pending)
 
-    def ack(self, seq: int) -> None:
-        """Answer that the event was taken. A second answer to an event is ignored."""
+    def ack(self, seq: int, *, urgent: bool = True) -> None:
+        """Answer that the event was taken. A second answer to an event is ignored.
+
+        An answer that nobody waits for is not ``urgent``: it rides on the next message, which comes 20 ms later at
+        most.
+        """
         pending = self._pending
         if seq in pending:
             pending.remove(seq)
             if self._out is not None:
-                self._out.put_ack(seq)
+                self._out.put_ack(seq, urgent=urgent)
 
     def fail(self, seq: int, outcome: Outcome) -> None:
         """Answer that the event was not taken, and why. A second answer to an event is ignored."""

@@ -205,6 +205,29 @@ async def test_items_are_written_no_later_than_the_answer_to_what_caused_them() 
     assert answers.lines == [*[("item", f"1.{number}") for number in range(200)], ("ack", 1), ("heartbeat", 7)]
 
 
+async def test_an_answer_that_nobody_waits_for_rides_on_the_next_message() -> None:
+    def handle(peer: Peer, taken: Any) -> None:
+        peer.ack(taken.seq, urgent=taken.seq != 1)
+
+    async with serving(Feed(SHAPE, handle)) as server, raw_stream(server.port) as call:
+        answers = Answers(call)
+        await call.write(ConverseRequest(events=[numbered(1)]))
+        await call.write(ConverseRequest(events=[numbered(2)]))
+        await answers.until(answers=2)
+        assert answers.acked == [1, 2]
+
+
+async def test_an_answer_that_nobody_waits_for_comes_by_itself_when_nothing_else_does() -> None:
+    async with (
+        serving(Feed(SHAPE, lambda peer, taken: peer.ack(taken.seq, urgent=False))) as server,
+        raw_stream(server.port) as call,
+    ):
+        answers = Answers(call)
+        await call.write(ConverseRequest(events=[numbered(1)]))
+        await answers.until(answers=1)
+        assert answers.acked == [1]
+
+
 async def test_a_second_stream_of_a_client_takes_the_place_of_the_first() -> None:
     closed: list[bool] = []
     opened: list[str] = []

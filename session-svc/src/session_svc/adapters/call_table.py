@@ -250,7 +250,7 @@ class CallTable:
         else:
             cell.take_partial(arrival.event, result)
             self._counters.add(EVENTS, durable="no")
-            arrival.ack()
+            arrival.ack(urgent=False)
 
     def _landed(self, cell: Cell, units: Sequence[Unit], error: CommitError | None) -> None:
         if error is None:

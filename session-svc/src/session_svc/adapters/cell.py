@@ -25,7 +25,7 @@ class Asker(Protocol):
     @property
     def client_id(self) -> str: ...
 
-    def ack(self, seq: int) -> None: ...
+    def ack(self, seq: int, *, urgent: bool = True) -> None: ...
 
     def fail(self, seq: int, outcome: stream.Outcome) -> None: ...
 
@@ -37,9 +37,9 @@ class Arrival(NamedTuple):
     event: pb.CallEvent
     parsed: Event
 
-    def ack(self) -> None:
+    def ack(self, *, urgent: bool = True) -> None:
         if self.asker is not None:
-            self.asker.ack(self.event.seq)
+            self.asker.ack(self.event.seq, urgent=urgent)
 
     def fail(self, outcome: stream.Outcome) -> None:
         if self.asker is not None:
