@@ -29,6 +29,9 @@ class Caller:
         self.spoken = 0
         self.sent: list[vapi.Webhook] = []
         self.requests: list[tuple[IngressSim, Request]] = []
+        # As every call begins. Its time tells session-svc how far the provider's clock is from ours.
+        self.send(world.ingresses[0], vapi.CallStatus(vapi.Phase.IN_PROGRESS))
+        world.calm()
 
     def send(self, at: IngressSim, body: vapi.Body) -> None:
         webhook = vapi.Webhook(CALL, f"webhook-{len(self.sent)}", self.world.now_ms - DELAY_MS, True, body)

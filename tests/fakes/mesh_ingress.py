@@ -143,7 +143,7 @@ class IngressSim:
         body = webhook.body
         if isinstance(body, vapi.SpeechEdge) and body.party is vapi.Party.AGENT and not body.started:
             self.carry_out(self.output.agent_fell_silent())
-        if isinstance(body, vapi.CallStatus):
+        if isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED:
             self.world.judge.told[self.name].ended = True
             self.carry_out(self.output.call_ended())
 
