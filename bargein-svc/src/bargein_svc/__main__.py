@@ -25,7 +25,7 @@ async def main() -> None:
     recorder = telemetry.recorder("bargein-svc", settings.otlp_endpoint, counters=counters)
     calls = Calls(most=settings.max_calls, idle_s=settings.idle_s)
     judge = Judge(policy, calls, clock=SystemClock(), recorder=recorder, counters=counters)
-    feed = Feed(SHAPE, judge.handle)
+    feed = Feed(SHAPE, judge.handle, on_open=judge.opened)
 
     def register(grpc_server: grpc.aio.Server) -> None:
         add_BargeInServiceServicer_to_server(Servicer(feed), grpc_server)

@@ -149,10 +149,12 @@ def _check_port(config: Config) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((config.http_host, config.http_port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             where = f"{config.http_host}:{config.http_port}"
             what_helps = "stop what uses it, or set VOICEMESH_HTTP_PORT to another port"
-            raise CannotStart(f"{where} cannot be listened on ({error.strerror}); {what_helps}") from error
+            raise CannotStart(
+                f"{where} cannot be listened on ({getattr(error, 'strerror', None) or error}); {what_helps}"
+            ) from error
 
 
 def _free_port() -> int:

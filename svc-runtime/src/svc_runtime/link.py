@@ -43,7 +43,8 @@ class LinkLimits:
     max_batch_events: int = 64
     max_batch_bytes: int = 262_144
     """One message carries no more, unless a single event is larger."""
-    max_event_bytes: int = 262_144
+    max_event_bytes: int = 1_048_576
+    """A whole chat history; each end takes messages of 4 MiB."""
     max_queued_events: int = 20_000
     """Queued and unanswered together."""
     max_queued_bytes: int = 33_554_432

@@ -49,10 +49,17 @@ class _JsonLines(logging.Formatter):
             "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "service": self._service,
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
+            **_event(record),
         }
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _event(record: logging.LogRecord) -> dict[str, object]:
+    """Return our own event and fields; of a library's line only where it came from, for its text may be private."""
+    fields = getattr(record, "fields", None)
+    if fields is not None:
+        return {"event": record.getMessage(), **fields}
+    return {"event": "library.logged", "logger": record.name, "where": f"{record.filename}:{record.lineno}"}
 
 
 def setup(service: str, level: str = "info") -> Log:

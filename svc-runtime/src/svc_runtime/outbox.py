@@ -19,14 +19,15 @@ RIDES_WITHIN_S = 0.02
 class FeedLimits:
     """What bounds a feed, for each client."""
 
-    max_event_bytes: int = 262_144
+    max_event_bytes: int = 1_048_576
     max_unsettled_events: int = 65_536
     """Events without an answer, and errors that the client's floor has not passed; a link holds at most 20,000."""
     max_queued_items: int = 10_000
     max_queued_bytes: int = 16_777_216
     """Items that wait for a client which does not read. Over either its stream is ended."""
     max_queued_answers: int = 65_536
-    max_item_bytes: int = 1_048_576
+    max_item_bytes: int = 2_097_152
+    """Above what an event may hold: an item may carry all that its event brought."""
     max_batch_items: int = 64
     max_batch_bytes: int = 262_144
     """One message carries no more items, unless a single one is larger."""

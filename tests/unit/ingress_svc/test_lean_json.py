@@ -71,3 +71,9 @@ def test_the_conversation_is_left_out_unless_it_is_the_news() -> None:
         {"message": {"type": "transcript", "messages": history, "artifact": {"messages": history}}}
     ).encode()
     assert lean_json.parse(raw) == {"message": {"type": "transcript"}}
+
+
+def test_nesting_beyond_all_measure_is_refused_or_passed_over() -> None:
+    deep = b"[" * 20_000 + b"]" * 20_000
+    with pytest.raises(ValueError, match=r"."):
+        lean_json.parse(b'{"message":{"type":"hang","artifact":' + deep + b"}}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 
 import grpc
@@ -30,6 +31,9 @@ SHAPE = StreamShape(
     welcome=stream_pb2.Welcome,
     error=stream_pb2.EventError,
 )
+CUTS_KEPT = 4_096
+CUTS_KEPT_S = 10.0
+"""Longer than a stream takes to come back; a cut that comes later than that cuts nothing any more."""
 VERDICTS = "voicemesh.bargein.verdicts"
 REFUSED = "voicemesh.bargein.events.refused"
 
@@ -60,7 +64,16 @@ class Judge:
         counters.declare(
             VERDICTS, "Verdicts on words.", decision=[decision.value for decision in Decision], rule=[*map(str, Rule)]
         )
+        self._recent_cuts: deque[tuple[float, str, pb.Verdict]] = deque(maxlen=CUTS_KEPT)
         counters.declare(REFUSED, "Events that break the contract.")
+
+    def opened(self, peer: Peer) -> None:
+        """Send the last cuts again to a client that has (re)opened its stream: it may have missed them, and it obeys
+        each once."""
+        since_s = self._clock.monotonic_s() - CUTS_KEPT_S
+        for decided_s, client_id, verdict in self._recent_cuts:
+            if client_id == peer.client_id and decided_s >= since_s:
+                peer.send(verdict)
 
     def handle(self, peer: Peer, message: pb.WatchEvent) -> None:
         """Judge one event. The verdict goes to whoever sent it, before its acknowledgement."""
@@ -92,6 +105,8 @@ class Judge:
             span = parent.child()
             item.trace.traceparent = span.traceparent
             self._note(verdict, message.call_id, span, parent_id=parent.span_id, work_ns=work_ns)
+        if verdict.decision is Decision.CUT:
+            self._recent_cuts.append((self._clock.monotonic_s(), peer.client_id, item))
         self._counters.add(VERDICTS, decision=verdict.decision.value, rule=verdict.rule.value)
         if not peer.send(item):
             log.warning("bargein.verdict.unsent", call_id=message.call_id, decision=verdict.decision.value)

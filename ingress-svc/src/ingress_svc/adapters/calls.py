@@ -21,7 +21,8 @@ from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
 from ingress_svc.adapters.generate import Generate, Run
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turn, Turns
-from ingress_svc.domain import effects
+from ingress_svc.domain import effects, vapi
+from ingress_svc.domain.chat import ChatMessage, newest_half
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
 from ingress_svc.domain.vapi_llm import LlmRequest
@@ -50,6 +51,10 @@ class LiveCall:
     touched_s: float = 0.0
     caller_stopped_ms: int = 0
     """When the caller last fell silent, on the reporter's clock; 0 when not reported."""
+    caller_stopped_seen_ns: int = 0
+    """When that was received, on ours."""
+    edges: dict[vapi.Party, int] = field(default_factory=dict)
+    """The time of the newest edge of each party's speech: one that is not newer was delivered late, or again."""
 
 
 class Calls:
@@ -130,9 +135,8 @@ class Calls:
         call.attachments[attachment.attachment_id] = attachment
         call.output.attached(attachment.attachment_id)
         if call.caller_stopped_ms:
-            stopped_ns = call.caller_stopped_ms * 1_000_000
-            if 0 < received_ns - stopped_ns < 10_000_000_000:
-                self.turns.note(turn, "endpointing", stopped_ns, end_ns=received_ns)
+            # By our own clock at both ends: the reporter's may be another.
+            self.turns.note(turn, "endpointing", call.caller_stopped_seen_ns, end_ns=received_ns)
         self._ask(call, attachment)
         return attachment
 
@@ -154,14 +158,25 @@ class Calls:
             self._apologise(call, attachment)
             return
         attachment.attempts += 1
-        request = attachment.request
+        messages: Sequence[ChatMessage] = attachment.request.messages
+        while not self._asks(call, attachment, messages):
+            shorter = newest_half(messages)
+            if len(shorter) == len(messages):
+                self._apologise(call, attachment)
+                return
+            logs.get().warning("answer.history_shortened", messages=len(messages), kept=len(shorter))
+            messages = shorter
+        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
+
+    def _asks(self, call: LiveCall, attachment: Attachment, messages: Sequence[ChatMessage]) -> bool:
+        """Ask with this much of the history; False when it is too long for one event."""
         turn = self.turn_of(call)
         hop = turn.root.child()
         event = wire.answer_requested(
             call.call_id,
             attachment.attachment_id,
-            request.messages,
-            user_message_count=request.user_message_count,
+            messages,
+            user_message_count=attachment.request.user_message_count,
             ingress_id=self.mesh.client_id,
             attempt=attachment.attempts,
             received_at_ms=attachment.received_ms,
@@ -177,11 +192,12 @@ class Calls:
 
         try:
             self.mesh.sessions.of(call.call_id).submit(event, answered)
-        except (stream.Overloaded, stream.EventTooLarge) as error:
+        except stream.EventTooLarge:
+            return False
+        except stream.Overloaded as error:
             logs.get().warning("answer.not_asked", reason=str(error))
             self._apologise(call, attachment)
-            return
-        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
+        return True
 
     def _not_asked(self, call: LiveCall, attachment: Attachment, outcome: stream.Outcome) -> None:
         self.mesh.sessions.moved(call.call_id, outcome)
@@ -264,10 +280,20 @@ class Calls:
 
     # --- what the provider says ---------------------------------------------------------------------------------
 
-    def caller_stopped(self, call: LiveCall, at_ms: int) -> None:
-        call.caller_stopped_ms = at_ms
+    def speech(self, call: LiveCall, edge: vapi.SpeechEdge, at_ms: int, received_ns: int) -> None:
+        """Take an edge of somebody's speech, if it is news."""
+        if at_ms <= call.edges.get(edge.party, 0):
+            return
+        call.edges[edge.party] = at_ms
+        if edge.party is vapi.Party.CALLER:
+            if not edge.started:
+                call.caller_stopped_ms, call.caller_stopped_seen_ns = at_ms, received_ns
+        elif edge.started:
+            self._agent_started(call, at_ms)
+        else:
+            self._agent_stopped(call)
 
-    def agent_started(self, call: LiveCall, at_ms: int) -> None:
+    def _agent_started(self, call: LiveCall, at_ms: int) -> None:
         """The caller hears the agent: the answer to the words before has begun."""
         if call.caller_stopped_ms and call.output.voice is not None and call.turn is not None:
             if at_ms > call.caller_stopped_ms:
@@ -276,7 +302,7 @@ class Calls:
                 )
             call.caller_stopped_ms = 0
 
-    def agent_stopped(self, call: LiveCall) -> None:
+    def _agent_stopped(self, call: LiveCall) -> None:
         done = call.output.agent_fell_silent()
         self._carry_out(call, done)
         if done:
@@ -428,8 +454,9 @@ class Calls:
         return self._lateness.slept
 
     def _forget_idlest(self) -> None:
+        newest = next(reversed(self._calls))
         for call_id, call in self._calls.items():
-            if not call.attachments and not call.runs:
+            if call_id != newest and not call.attachments and not call.runs:
                 self._end_turn(call)
                 del self._calls[call_id]
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 
 import orjson
 from aiohttp import web
@@ -27,8 +26,7 @@ class CustomLlm:
         counters.declare(REQUESTS, "Requests for an answer.", answer=("served", "refused", "peer_closed"))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        raw = await self._guard.llm(request)
-        received_ns = time.time_ns()
+        raw, received_ns = await self._guard.llm(request)
         try:
             body = orjson.loads(raw)
             asked = vapi_llm.decode(body, header_call_id=request.headers.get("x-call-id"))

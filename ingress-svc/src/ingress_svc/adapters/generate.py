@@ -28,7 +28,8 @@ _FINISH = {
 AGAIN_S = 0.1
 """Pause before an answer that was lost before its first piece is asked for again."""
 LOST_TIMES = 3
-"""How often: llm-svc answers with the same status when its providers fail, and it has tried both by then."""
+MODELS_TRIED = "voicemesh-models-tried"
+"""Trailing metadata of an llm-svc that has tried its models and failed: it was not lost, and asking again is no use."""
 
 Token = Callable[[str], None]
 ToolCall = Callable[[WriteToolCall], None]
@@ -122,7 +123,7 @@ class Generate:
                 error = "timeout"
             except grpc.aio.AioRpcError as failed:
                 error = failed.code().name.lower()
-                if not got_any and failed.code() is grpc.StatusCode.UNAVAILABLE and attempt < LOST_TIMES:
+                if not got_any and _lost(failed) and attempt < LOST_TIMES:
                     await asyncio.sleep(AGAIN_S)
                     continue
             finally:
@@ -149,3 +150,8 @@ class Generate:
         if request.max_tokens is not None:
             message.max_tokens = request.max_tokens
         return message
+
+
+def _lost(failed: grpc.aio.AioRpcError) -> bool:
+    tried = any(key == MODELS_TRIED for key, _ in failed.trailing_metadata() or ())
+    return failed.code() is grpc.StatusCode.UNAVAILABLE and not tried

@@ -24,15 +24,18 @@ class Guard:
         reasons = ("too_large", "encoding", *(reason.value for reason in MismatchReason))
         counters.declare(REFUSED, "Requests refused before their body was parsed.", reason=reasons)
 
-    async def webhook(self, request: web.Request) -> bytes:
-        """Return the raw body of a webhook. Raises the HTTP error to answer with."""
+    async def webhook(self, request: web.Request) -> tuple[bytes, int]:
+        """Return the raw body of a webhook, and when its last byte had been read (wall clock, ns).
+
+        Raises the HTTP error to answer with.
+        """
         return await self._body(request, self._webhooks)
 
-    async def llm(self, request: web.Request) -> bytes:
-        """Return the raw body of a custom-LLM request. Raises the HTTP error to answer with."""
+    async def llm(self, request: web.Request) -> tuple[bytes, int]:
+        """The same for a custom-LLM request."""
         return await self._body(request, self._llm)
 
-    async def _body(self, request: web.Request, verifier: Verifier) -> bytes:
+    async def _body(self, request: web.Request, verifier: Verifier) -> tuple[bytes, int]:
         # aiohttp hands out inflated bytes, and the signature covers those that were sent.
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise self._error(web.HTTPUnsupportedMediaType, "encoding", "send the body without Content-Encoding")
@@ -42,15 +45,16 @@ class Guard:
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
+        received_ns = time.time_ns()
         try:
             # Put together here: `request.url` raises at a Host header that is none.
             url = f"{request.scheme}://{request.host}{request.path_qs}"
-            verifier.verify(request.headers, method=request.method, url=url, body=raw, now_s=time.time())
+            verifier.verify(request.headers, method=request.method, url=url, body=raw, now_s=received_ns / 1e9)
         except SignatureMismatch as error:
             raise self._error(
                 web.HTTPUnauthorized, error.reason.value, "the request is not signed as configured"
             ) from None
-        return raw
+        return raw, received_ns
 
     def _too_large(self) -> web.HTTPException:
         self._counters.add(REFUSED, reason="too_large")

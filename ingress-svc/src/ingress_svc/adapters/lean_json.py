@@ -66,7 +66,7 @@ def parse(raw: bytes) -> object:
         for name in _HISTORIES:
             if (history := message.pop(name, None)) is not None and wanted:
                 message[name] = orjson.loads(bytes(history))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Another shape than Vapi's of today, or no JSON at all: the full parser reads it, or says so.
         return orjson.loads(raw)
     return body

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from svc_runtime import logs, stream
 from svc_runtime.channel import HEALTHY_ROUND_ROBIN, open_channel
+from svc_runtime.config import ConfigError
 from svc_runtime.link import Link, LinkLimits
 from svc_runtime.slots import rendezvous, slot_of
 from voicemesh.bargein.v1 import bargein_pb2, bargein_pb2_grpc
@@ -20,6 +21,8 @@ from voicemesh.type.v1 import stream_pb2
 MAY_COME_AGAIN = {stream.MOVED, stream.STORE_UNAVAILABLE, stream.OVERLOADED, stream.INTERNAL}
 """Answers after which the same event may be sent again."""
 LEAST_WAIT_S = 0.05
+TELL_TRIES = 1_000
+"""How often a report of our own is sent again: for minutes, for without it session-svc's picture stays wrong."""
 NO_ANSWER = stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time")
 
 
@@ -64,11 +67,15 @@ class Replicas:
 
     def of(self, call_id: str) -> Link:
         """Return the link to the replica that is expected to hold the call's slot."""
-        if len(self._links) == 1:
+        if len(self._links) == 1 and not self._overrides:
             return next(iter(self._links.values()))
         slot = slot_of(call_id)
         override = self._overrides.get(slot)
-        return self._link(override.address if override else rendezvous(slot, self._targets))
+        if override is not None:
+            return self._link(override.address)
+        # A replica that drains asks to be left; a lone one is better than none.
+        staying = [target for target in self._targets if not self._link(target).draining]
+        return self._link(rendezvous(slot, staying or self._targets))
 
     def moved(self, call_id: str, outcome: stream.Outcome) -> None:
         """Follow a `moved` answer, unless a newer one was followed before."""
@@ -158,7 +165,7 @@ class Mesh:
         return self._generate(request, timeout=timeout_s, wait_for_ready=True)
 
     def tell(
-        self, event: session_pb2.CallEvent, on_taken: Callable[[], None] | None = None, *, tries: int = 100
+        self, event: session_pb2.CallEvent, on_taken: Callable[[], None] | None = None, *, tries: int = TELL_TRIES
     ) -> None:
         """Send a report of our own to session-svc, again and again until it is taken; nobody waits for it."""
 
@@ -175,7 +182,9 @@ class Mesh:
 
         try:
             self.sessions.of(event.call_id).submit(event, answered)
-        except (stream.Overloaded, stream.EventTooLarge) as error:
+        except stream.Overloaded:
+            answered(stream.Outcome(stream.OVERLOADED, retry_after_ms=200))
+        except stream.EventTooLarge as error:
             logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), reason=str(error))
 
     def deliver(self, event: session_pb2.CallEvent, until_s: float) -> Awaitable[stream.Outcome]:
@@ -275,6 +284,14 @@ def _no_items(item: object) -> None:
 
 
 def _one_target(targets: Sequence[str]) -> str:
-    """Return a gRPC target that stands for all replicas: a list of addresses, or a name that DNS resolves to all."""
+    """Return a gRPC target that stands for all replicas: a list of addresses, or a name that DNS resolves to all.
+
+    Raises ConfigError for several names: gRPC resolves one.
+    """
     numeric = all(target.rsplit(":", 1)[0].replace(".", "").isdigit() for target in targets)
+    if not numeric and len(targets) > 1:
+        raise ConfigError(
+            f"VOICEMESH_LLM_TARGETS={','.join(targets)!r} names several hosts; give one name that DNS resolves to "
+            "every replica, or their numeric addresses"
+        )
     return f"ipv4:{','.join(targets)}" if numeric else f"dns:///{targets[0]}"

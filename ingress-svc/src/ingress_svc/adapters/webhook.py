@@ -25,7 +25,7 @@ _EMPTY = b"{}"
 
 
 class VapiWebhook:
-    """`POST /vapi/webhook`. A 2xx for anything but partial words means that session-svc's store has it."""
+    """`POST /vapi/webhook`. A 2xx for what is read, but partial words, means that session-svc's store has it."""
 
     def __init__(self, *, guard: Guard, calls: Calls, mesh: Mesh, counters: Counters, hold_s: float) -> None:
         self._guard = guard
@@ -40,8 +40,7 @@ class VapiWebhook:
         counters.declare(BAD, "Webhooks that cannot be read.", reason=tuple(reason.value for reason in vapi.BadReason))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        raw = await self._guard.webhook(request)
-        received_ns = time.time_ns()
+        raw, received_ns = await self._guard.webhook(request)
         received_ms = received_ns // 1_000_000
         try:
             body = lean_json.parse(raw)
@@ -121,7 +120,7 @@ class VapiWebhook:
             return self._busy()
         except stream.EventTooLarge as error:
             return refused(413, str(error))
-        self._apply(call, webhook)
+        self._apply(call, webhook, received_ns)
         outcome = await answer
         if outcome.code == stream.OK:
             turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
@@ -132,17 +131,11 @@ class VapiWebhook:
             return refused(400, outcome.message)
         return self._busy()
 
-    def _apply(self, call: LiveCall, webhook: vapi.Webhook) -> None:
+    def _apply(self, call: LiveCall, webhook: vapi.Webhook, received_ns: int) -> None:
         """Let the output know what the caller hears."""
         body = webhook.body
         if isinstance(body, vapi.SpeechEdge):
-            if body.party is vapi.Party.CALLER:
-                if not body.started:
-                    self._calls.caller_stopped(call, webhook.at_ms)
-            elif body.started:
-                self._calls.agent_started(call, webhook.at_ms)
-            else:
-                self._calls.agent_stopped(call)
+            self._calls.speech(call, body, webhook.at_ms, received_ns)
         elif isinstance(body, vapi.CallReported) or (
             isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED
         ):

@@ -150,3 +150,12 @@ def _openai_call(call: dict[str, object]) -> dict[str, object]:
     if not isinstance(function, dict) or isinstance(function.get("arguments"), str):
         return call
     return {**call, "function": {**function, "arguments": json_text(function.get("arguments") or {})}}
+
+
+def newest_half(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    """Return the system messages and the newer half of the others: what is left of a history that is too long."""
+    spoken = [message for message in messages if message.role != "system"]
+    if len(spoken) < 2:
+        return messages
+    kept = spoken[len(spoken) // 2 :]
+    return [*(message for message in messages if message.role == "system"), *kept]

@@ -30,6 +30,8 @@ SHAPE = StreamShape(
     error=stream_pb2.EventError,
 )
 
+MODELS_TRIED = "voicemesh-models-tried"
+"""Trailing metadata of a generation for which every model was tried in vain."""
 _CANCELLED = "cancelled"
 _GOOD = frozenset({_CANCELLED, *(finish.value for finish in Finish if finish is not Finish.FAILED)})
 
@@ -79,7 +81,8 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             yield finished_of(ended)
         except _Aborted as aborted:
             outcome = aborted.outcome
-            await context.abort(aborted.code, aborted.details)
+            # Tells an llm-svc that was lost (nothing) from one whose models have all been tried.
+            await context.abort(aborted.code, aborted.details, trailing_metadata=((MODELS_TRIED, "1"),))
         finally:
             work.cancel()
             self._note_spans(request, tries, outcome, start_ns, work)

@@ -60,7 +60,9 @@ class LlmServiceServicer:
         failure ends the stream with `finished` and FINISH_FAILED, so that what was said can be closed politely.
 
         Status: DEADLINE_EXCEEDED (no first token in time, from any model); UNAVAILABLE (every model failed or its breaker
-        is open; the message names provider and reason, never a prompt or a key); INVALID_ARGUMENT (no messages).
+        is open; the message names provider and reason, never a prompt or a key; with trailing metadata
+        `voicemesh-models-tried`, which tells it from a replica that was lost and may be asked again); INVALID_ARGUMENT (no
+        messages).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
