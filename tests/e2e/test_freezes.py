@@ -179,5 +179,6 @@ async def test_an_ingress_that_slept_through_a_cut_writes_no_stale_word(
     assert "8" in await answer.is_over()
     assert answer.end == "done"
     log = await house.settled()
-    assert ledger.ended(ledger.log_of(log, call)) == {2}
+    # Its model may have come to its end in the sleep: that is reported, whatever was still let out of it.
+    assert 2 in ledger.ended(ledger.log_of(log, call))
     ledger.check(log, [call])
