@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Result:
     done_ns: list[int]
 
 
-class _Sender:
+class _Sender(ABC):
     """Sends the requests in order, each on the next free connection."""
 
     def __init__(self, requests: list[bytes]) -> None:
@@ -77,11 +78,13 @@ class _Sender:
         connection.tag = number
         connection.send(self._requests[number])
 
+    @abstractmethod
     def freed(self, connection: Connection) -> None:
-        raise NotImplementedError
+        """A connection has been answered and is free again."""
 
+    @abstractmethod
     def start(self, connections: list[Connection]) -> None:
-        raise NotImplementedError
+        """Begin to send."""
 
 
 class _Closed(_Sender):

@@ -171,7 +171,7 @@ class Calls:
     def _asks(self, call: LiveCall, attachment: Attachment, messages: Sequence[ChatMessage]) -> bool:
         """Ask with this much of the history; False when it is too long for one event."""
         turn = self.turn_of(call)
-        hop = turn.root.child()
+        hop = self.turns.child(turn.root)
         event = wire.answer_requested(
             call.call_id,
             attachment.attachment_id,
@@ -180,7 +180,7 @@ class Calls:
             ingress_id=self.mesh.client_id,
             attempt=attachment.attempts,
             received_at_ms=attachment.received_ms,
-            traceparent=hop.traceparent,
+            traceparent=self.turns.context(hop),
         )
         sent_ns = time.time_ns()
 
@@ -405,7 +405,7 @@ class Calls:
         if isinstance(report, effects.Cut):
             self._counters.add(CUTS, reason=report.reason.value)
         turn = call.turn
-        traceparent = turn.root.traceparent if turn is not None else ""
+        traceparent = self.turns.context(turn.root) if turn is not None else ""
         self._reported += 1
         event = wire.report_event(
             call.call_id,
@@ -417,7 +417,7 @@ class Calls:
         self.mesh.tell(event)
 
     def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
-        traceparent = call.turn.root.traceparent if call.turn is not None else ""
+        traceparent = self.turns.context(call.turn.root) if call.turn is not None else ""
         event = wire.playout_event(call.call_id, change, now_ms=self._clock.now_ms(), traceparent=traceparent)
         self.mesh.watch(event)
 

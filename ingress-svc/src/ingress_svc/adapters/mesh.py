@@ -164,19 +164,16 @@ class Mesh:
         """Open a Generate call. The caller cancels it in a `finally`."""
         return self._generate(request, timeout=timeout_s, wait_for_ready=True)
 
-    def tell(
-        self, event: session_pb2.CallEvent, on_taken: Callable[[], None] | None = None, *, tries: int = TELL_TRIES
-    ) -> None:
+    def tell(self, event: session_pb2.CallEvent, *, tries: int = TELL_TRIES) -> None:
         """Send a report of our own to session-svc, again and again until it is taken; nobody waits for it."""
 
         def answered(outcome: stream.Outcome) -> None:
             if outcome.code == stream.OK:
-                if on_taken is not None:
-                    on_taken()
-            elif outcome.code in MAY_COME_AGAIN and tries > 1:
+                return
+            if outcome.code in MAY_COME_AGAIN and tries > 1:
                 self.sessions.moved(event.call_id, outcome)
                 wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
-                asyncio.get_running_loop().call_later(wait_s, lambda: self.tell(event, on_taken, tries=tries - 1))
+                asyncio.get_running_loop().call_later(wait_s, lambda: self.tell(event, tries=tries - 1))
             else:
                 logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), code=outcome.code)
 
