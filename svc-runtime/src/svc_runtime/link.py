@@ -20,6 +20,7 @@ from svc_runtime import logs
 from svc_runtime.stream import (
     INTERNAL,
     PEER_LOST,
+    RIDES_WITHIN_S,
     STREAM_VERSION,
     TAKEN,
     EventTooLarge,
@@ -30,7 +31,7 @@ from svc_runtime.stream import (
 
 log = logs.get()
 
-OnOutcome = Callable[[Outcome], None]
+OnOutcome = Callable[[Outcome], object]
 
 _GATHER_ROUNDS = 4
 """How often the loop may come round before what has queued is sent; more rounds bring little more into a message."""
@@ -40,7 +41,8 @@ _GATHER_ROUNDS = 4
 class LinkLimits:
     """What bounds a link, and how soon it gives a silent server up."""
 
-    max_batch_events: int = 64
+    max_batch_events: int = 32
+    """Half of what a busy loop brings at once: the server works on one message while the next is written."""
     max_batch_bytes: int = 262_144
     """One message carries no more, unless a single event is larger."""
     max_event_bytes: int = 1_048_576
@@ -101,6 +103,9 @@ class Link:
         self._held: dict[int, tuple[Any, int, OnOutcome | None]] = {}
         self._held_bytes = 0
         self._unsent: deque[int] = deque()
+        self._due = False
+        """Something is to be sent now; what merely waits for a ride does not count."""
+        self._ride: asyncio.TimerHandle | None = None
         self._beat = 0
         self._beat_due = False
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -116,10 +121,11 @@ class Link:
         """How many events have no answer yet."""
         return len(self._held)
 
-    def submit(self, event: Any, on_outcome: OnOutcome | None = None) -> None:
+    def submit(self, event: Any, on_outcome: OnOutcome | None = None, *, urgent: bool = True) -> None:
         """Queue ``event`` and give it its seq. The event is the link's until its outcome is known: leave it unchanged.
 
-        Raises EventTooLarge or Overloaded (also when closed) before the event has a seq.
+        An event that nobody waits for is not ``urgent``: it rides on the next message, which leaves 20 ms later at
+        most. Events keep their order either way. Raises EventTooLarge or Overloaded (also when closed) before the event has a seq.
         """
         if type(event) is not self._event_class:
             raise TypeError(f"{self.name} carries {self._event_class.__name__}, not {type(event).__name__}")
@@ -135,8 +141,12 @@ class Link:
         held[seq] = (event, size, on_outcome)
         self._held_bytes += size
         self._unsent.append(seq)
-        if self._writer_waits is not None:
-            self._wake_writer()
+        if urgent:
+            self._due = True
+            if self._writer_waits is not None:
+                self._wake_writer()
+        elif self._ride is None and not self._due:
+            self._ride = asyncio.get_running_loop().call_later(RIDES_WITHIN_S, self._ride_ends)
 
     async def barrier(self, timeout_s: float) -> None:
         """Return when all that the server had sent before this call has been handled here.
@@ -148,7 +158,7 @@ class Link:
         self._beat += 1
         self._barriers.append((self._beat, echoed))
         self._beat_due = True
-        self._wake_writer()
+        self._send_now()
         async with asyncio.timeout(timeout_s):
             await echoed
 
@@ -180,11 +190,12 @@ class Link:
         self._closing = True
         until_s = time.monotonic() + grace_s
         if self._held:
+            self._send_now()
             self._answered_all = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._answered_all], timeout=grace_s)
         if self.connected:
             self._bye_due = True
-            self._wake_writer()
+            self._send_now()
             # The server ends the stream on a bye; a moment is granted even when the answers took all the grace.
             ended = asyncio.ensure_future(self._closed.wait())
             await asyncio.wait([ended], timeout=max(0.1, until_s - time.monotonic()))
@@ -257,6 +268,7 @@ class Link:
         self._silent_beats = 0
         self._unsent = deque(self._held)
         self._beat_due = bool(self._barriers)
+        self._due = bool(self._unsent) or self._beat_due
         self._set_state(connected=True, draining=response.draining)
         self._handle(response)
 
@@ -293,7 +305,7 @@ class Link:
     async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         write = call.write
         while True:
-            if not (self._unsent or self._beat_due or self._bye_due):
+            if not self._due:
                 await self._something_to_send()
             await self._gather()
             request = self._next_request()
@@ -321,6 +333,15 @@ class Link:
             await asyncio.sleep(0)
             if len(self._unsent) == waiting:
                 return
+
+    def _send_now(self) -> None:
+        self._due = True
+        self._wake_writer()
+
+    def _ride_ends(self) -> None:
+        self._ride = None
+        if self._unsent:
+            self._send_now()
 
     def _wake_writer(self) -> None:
         if self._writer_waits is not None and not self._writer_waits.done():
@@ -350,6 +371,7 @@ class Link:
             request.heartbeat = self._beat
         if self._bye_due and not unsent:
             request.bye = True
+        self._due = bool(unsent)
         return request
 
     def _floor(self) -> int:
@@ -369,7 +391,7 @@ class Link:
             self._silent_beats += 1
             self._beat += 1
             self._beat_due = True
-            self._wake_writer()
+            self._send_now()
 
     def _echoed(self, beat: int) -> None:
         while self._barriers and self._barriers[0][0] <= beat:
@@ -388,6 +410,8 @@ class Link:
     def _forsake(self) -> None:
         self._closing = True
         self._closed.set()
+        if self._ride is not None:
+            self._ride.cancel()
         lost = Outcome(PEER_LOST, f"{self.name} was closed before the answer came")
         for seq in list(self._held):
             self._answer(seq, lost)
@@ -399,7 +423,7 @@ class Link:
         if self._on_state is not None:
             self._guard(self._on_state)
 
-    def _guard(self, callback: Callable[..., None], *args: Any) -> None:
+    def _guard(self, callback: Callable[..., object], *args: Any) -> None:
         try:
             callback(*args)
         except Exception as error:

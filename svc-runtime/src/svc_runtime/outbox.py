@@ -9,10 +9,7 @@ from typing import Any
 
 import grpc
 
-from svc_runtime.stream import Outcome, StreamShape
-
-RIDES_WITHIN_S = 0.02
-"""How long an answer that nobody waits for may wait for a message to ride on. A message costs as much as 50 answers."""
+from svc_runtime.stream import RIDES_WITHIN_S, Outcome, StreamShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,25 +76,28 @@ class Judge:
                 peer.send(verdict)
 
     def handle(self, peer: Peer, message: pb.WatchEvent) -> None:
-        """Judge one event. The verdict goes to whoever sent it, before its acknowledgement."""
+        """Judge one event. The verdict goes to whoever sent it, before its acknowledgement; without one, nobody waits."""
+        judged = False
         try:
             if message.WhichOneof("kind") == "turn_ended":
                 self._end_trace(message.turn_ended.trace_id, keep=message.turn_ended.keep)
             else:
-                self._judge(peer, message)
+                judged = self._judge(peer, message)
         except wire.Unreadable as error:
             self._counters.add(REFUSED)
             peer.fail(message.seq, Outcome(INVALID, str(error)))
         else:
-            peer.ack(message.seq)
+            peer.ack(message.seq, urgent=judged)
 
-    def _judge(self, peer: Peer, message: pb.WatchEvent) -> None:
+    def _judge(self, peer: Peer, message: pb.WatchEvent) -> bool:
         start_ns = time.perf_counter_ns()
         event = wire.event_of(message)
         state, verdict = step(self._calls.get(message.call_id), event, self._policy)
         self._calls.put(message.call_id, state, self._clock.monotonic_s())
-        if verdict is not None:
-            self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
+        if verdict is None:
+            return False
+        self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
+        return True
 
     def _send(self, peer: Peer, message: pb.WatchEvent, verdict: Verdict, *, work_ns: int) -> None:
         item = wire.verdict_message(verdict, call_id=message.call_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from svc_runtime import logs, stream
@@ -55,6 +55,8 @@ class LiveCall:
     """When that was received, on ours."""
     edges: dict[vapi.Party, int] = field(default_factory=dict)
     """The time of the newest edge of each party's speech: one that is not newer was delivered late, or again."""
+    unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """Words without an answer from bargein-svc yet, by event id, and what measures the way to their verdict."""
 
 
 class Calls:
@@ -252,12 +254,13 @@ class Calls:
         self._carry_out(call, done)
 
     def on_verdict(self, verdict: bargein_pb2.Verdict) -> None:
-        """Obey bargein-svc: the fence rises here, before anything else is done."""
-        if verdict.decision != bargein_pb2.DECISION_CUT:
-            return
+        """Obey bargein-svc: the fence rises here, before anything is awaited."""
         call = self.get(verdict.call_id)
-        done = call.output.cut(verdict.through_generation, verdict.spoken_at_ms, verdict.rule)
-        self._carry_out_cut(call, done, spoke=verdict.playout_known)
+        if (judged := call.unjudged.pop(verdict.event_id, None)) is not None:
+            judged()
+        if verdict.decision == bargein_pb2.DECISION_CUT:
+            done = call.output.cut(verdict.through_generation, verdict.spoken_at_ms, verdict.rule)
+            self._carry_out_cut(call, done, spoke=verdict.playout_known)
 
     def _carry_out_cut(self, call: LiveCall, done: Sequence[effects.Effect], *, spoke: bool) -> None:
         """Silence the agent, measure how long that takes, and leave the turn that was cut.
@@ -414,7 +417,7 @@ class Calls:
             now_ms=self._clock.now_ms(),
             traceparent=traceparent,
         )
-        self.mesh.tell(event)
+        self.mesh.tell(event, urgent=not isinstance(report, effects.Started))
 
     def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
         traceparent = self.turns.context(call.turn.root) if call.turn is not None else ""
@@ -429,7 +432,7 @@ class Calls:
         event = session_pb2.CallEvent(
             event_id=f"turn:{ended.trace_id}", call_id=call_id, at_ms=now_ms, received_at_ms=now_ms, turn_ended=ended
         )
-        self.mesh.tell(event)
+        self.mesh.tell(event, urgent=False)
         if self.turns.recorder.enabled:
             self.mesh.judged(event)
 

@@ -114,6 +114,8 @@ class Mesh:
         limits: LinkLimits | None = None,
     ) -> None:
         limits = limits or LinkLimits()
+        # Kept: Python 3.11 asks the kernel for the process id whenever it is asked for the loop.
+        self._loop = asyncio.get_running_loop()
         self.client_id = client_id
         self._channels: list[grpc.aio.Channel] = []
 
@@ -164,7 +166,7 @@ class Mesh:
         """Open a Generate call. The caller cancels it in a `finally`."""
         return self._generate(request, timeout=timeout_s, wait_for_ready=True)
 
-    def tell(self, event: session_pb2.CallEvent, *, tries: int = TELL_TRIES) -> None:
+    def tell(self, event: session_pb2.CallEvent, *, urgent: bool = True, tries: int = TELL_TRIES) -> None:
         """Send a report of our own to session-svc, again and again until it is taken; nobody waits for it."""
 
         def answered(outcome: stream.Outcome) -> None:
@@ -173,28 +175,28 @@ class Mesh:
             if outcome.code in MAY_COME_AGAIN and tries > 1:
                 self.sessions.moved(event.call_id, outcome)
                 wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
-                asyncio.get_running_loop().call_later(wait_s, lambda: self.tell(event, tries=tries - 1))
+                self._loop.call_later(wait_s, lambda: self.tell(event, urgent=urgent, tries=tries - 1))
             else:
                 logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), code=outcome.code)
 
         try:
-            self.sessions.of(event.call_id).submit(event, answered)
+            self.sessions.of(event.call_id).submit(event, answered, urgent=urgent)
         except stream.Overloaded:
             answered(stream.Outcome(stream.OVERLOADED, retry_after_ms=200))
         except stream.EventTooLarge as error:
             logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), reason=str(error))
 
-    def deliver(self, event: session_pb2.CallEvent, until_s: float) -> Awaitable[stream.Outcome]:
+    def deliver(self, event: session_pb2.CallEvent, within_s: float) -> Awaitable[stream.Outcome]:
         """Send a durable event now, and return its answer to wait for.
 
-        The answer is PEER_LOST when none has come by ``until_s`` (loop time); refusals that may pass are tried again
-        until then. Raises Overloaded or EventTooLarge when nothing was sent.
+        The answer is PEER_LOST when none has come ``within_s``; refusals that may pass are tried again until then.
+        Raises Overloaded or EventTooLarge when nothing was sent.
         """
+        until_s = self._loop.time() + within_s
         return self._answer(event, self._sent(event, until_s), until_s)
 
     def _sent(self, event: session_pb2.CallEvent, until_s: float) -> asyncio.Future[stream.Outcome]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[stream.Outcome] = loop.create_future()
+        answer: asyncio.Future[stream.Outcome] = self._loop.create_future()
 
         def answered(outcome: stream.Outcome) -> None:
             late.cancel()
@@ -203,20 +205,19 @@ class Mesh:
 
         self.sessions.of(event.call_id).submit(event, answered)
         # Half the price of asyncio.timeout, which every durable event would pay.
-        late = loop.call_at(until_s, answered, NO_ANSWER)
+        late = self._loop.call_at(until_s, answered, NO_ANSWER)
         return answer
 
     async def _answer(
         self, event: session_pb2.CallEvent, answer: asyncio.Future[stream.Outcome], until_s: float
     ) -> stream.Outcome:
-        loop = asyncio.get_running_loop()
         while True:
             outcome = await answer
             if outcome.code not in MAY_COME_AGAIN:
                 return outcome
             self.sessions.moved(event.call_id, outcome)
             wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
-            if loop.time() + wait_s >= until_s:
+            if self._loop.time() + wait_s >= until_s:
                 return outcome
             await asyncio.sleep(wait_s)
             try:
@@ -224,10 +225,16 @@ class Mesh:
             except stream.Overloaded:
                 return outcome
 
-    def watch(self, event: bargein_pb2.WatchEvent, on_outcome: Callable[[stream.Outcome], None] | None = None) -> bool:
+    def watch(
+        self,
+        event: bargein_pb2.WatchEvent,
+        on_outcome: Callable[[stream.Outcome], object] | None = None,
+        *,
+        urgent: bool = True,
+    ) -> bool:
         """Send something that bears on barge-in; False when the queue in front of bargein-svc is full."""
         try:
-            self.bargeins.of(event.call_id).submit(event, on_outcome)
+            self.bargeins.of(event.call_id).submit(event, on_outcome, urgent=urgent)
         except (stream.Overloaded, stream.EventTooLarge):
             return False
         return True
@@ -242,9 +249,9 @@ class Mesh:
             turn_ended=event.turn_ended,
         )
         try:
-            self.bargeins.of(event.call_id).submit(watched)
+            self.bargeins.of(event.call_id).submit(watched, urgent=False)
             for link in self.llms.all():
-                link.submit(llm_pb2.TurnNote(turn_ended=event.turn_ended))
+                link.submit(llm_pb2.TurnNote(turn_ended=event.turn_ended), urgent=False)
         except stream.Overloaded:
             return  # a record without a verdict is kept after 30 s
 

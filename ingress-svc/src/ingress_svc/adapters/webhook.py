@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from aiohttp import web
@@ -67,7 +66,7 @@ class VapiWebhook:
         ack = turns.child(turn.root)
         # Both streams have the event before the first await, so a handler that is cancelled because its peer went away
         # loses nothing. Barge-in comes first: the caller is speaking.
-        taken = self._watch(webhook, turn, ack, received_ns)
+        taken = self._watch(call, webhook, turn, ack, received_ns)
         body = webhook.body
         if isinstance(body, vapi.Words) and not body.final:
             response = self._partial(webhook, body, ack, received_ns, taken=taken)
@@ -76,21 +75,23 @@ class VapiWebhook:
         turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
         return response
 
-    def _watch(self, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int) -> bool:
+    def _watch(self, call: LiveCall, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int) -> bool:
         """Send what bears on barge-in, and measure the way to a verdict."""
         turns = self._calls.turns
         hop = turns.child(ack)
         event = wire.watch_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
         if event is None:
             return True
-        if not isinstance(webhook.body, vapi.Words | vapi.ProviderInterrupted):
-            return self._mesh.watch(event)
+        if not vapi.may_cut(webhook.body):
+            return self._mesh.watch(event, urgent=False)
         sent_ns = time.time_ns()
 
-        def judged(_: stream.Outcome) -> None:
+        def judged() -> None:
             turns.note(turn, "bargein.verdict", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
 
-        return self._mesh.watch(event, judged)
+        # The answer itself may take its time where there is nothing to judge.
+        call.unjudged[webhook.event_id] = judged
+        return self._mesh.watch(event, lambda _: call.unjudged.pop(webhook.event_id, None))
 
     def _partial(
         self, webhook: vapi.Webhook, words: vapi.Words, ack: SpanRef, received_ns: int, *, taken: bool
@@ -100,7 +101,7 @@ class VapiWebhook:
             context = self._calls.turns.context(ack)
             event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
             try:
-                self._mesh.sessions.of(webhook.call_id).submit(event)
+                self._mesh.sessions.of(webhook.call_id).submit(event, urgent=False)
             except (stream.Overloaded, stream.EventTooLarge):
                 taken = False
         self._counters.add(WEBHOOKS, answer="partial" if taken else "shed")
@@ -115,7 +116,7 @@ class VapiWebhook:
         event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
         sent_ns = time.time_ns()
         try:
-            answer = self._mesh.deliver(event, asyncio.get_running_loop().time() + self._hold_s)
+            answer = self._mesh.deliver(event, self._hold_s)
         except stream.Overloaded:
             return self._busy()
         except stream.EventTooLarge as error:

@@ -127,11 +127,17 @@ class Verifier:
             _HmacCheck(scheme, secrets, window_s) if isinstance(scheme, HmacScheme) else _TokenCheck(scheme, secrets)
             for scheme in schemes
         ]
+        self._signs_url = any(isinstance(scheme, HmacScheme) and "{url}" in scheme.payload_format for scheme in schemes)
+
+    @property
+    def signs_url(self) -> bool:
+        """Whether any scheme looks at the URL."""
+        return self._signs_url
 
     def verify(self, headers: Headers, *, method: str, url: str, body: bytes, now_s: float) -> None:
         """Return when the request is proven, else raise SignatureMismatch.
 
-        ``url`` is the public one, as configured at Vapi; only schemes that sign {url} look at it.
+        ``url`` is the public one, as configured at Vapi; it may be empty unless `signs_url`.
         """
         furthest: SignatureMismatch | None = None
         for check in self._checks:

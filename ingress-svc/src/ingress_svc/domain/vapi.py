@@ -165,6 +165,13 @@ def decode(body: object, *, received_at_ms: int, header_call_id: str | None, raw
     )
 
 
+def may_cut(body: Body) -> bool:
+    """Whether barge-in may turn on it at once; anything else only helps to judge what comes later."""
+    if isinstance(body, Words):
+        return body.party is Party.CALLER
+    return isinstance(body, ProviderInterrupted) or (isinstance(body, SpeechEdge) and body.party is Party.AGENT)
+
+
 _TYPE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ALIASES = {
     "transcript.partial": ("transcript", "partial"),
