@@ -16,7 +16,7 @@ from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.guard import Guard
-from ingress_svc.adapters.http import HttpServer, application
+from ingress_svc.adapters.http import HttpServer, routes
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
@@ -58,7 +58,7 @@ class Ingress:
         self._blocked: set[str] = set()
         self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
         guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=self.counters)
-        self.app = application(
+        self.routes = routes(
             webhook=VapiWebhook(
                 guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
             ),
@@ -77,7 +77,7 @@ class Ingress:
             ],
             max_body_bytes=config.max_body_bytes,
         )
-        self._http = HttpServer(self.app, host=config.host, port=config.port, drain_s=config.drain_s)
+        self._http = HttpServer(self.routes, host=config.host, port=config.port, drain_s=config.drain_s)
 
     @property
     def port(self) -> int:

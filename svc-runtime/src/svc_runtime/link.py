@@ -125,7 +125,9 @@ class Link:
         """Queue ``event`` and give it its seq. The event is the link's until its outcome is known: leave it unchanged.
 
         An event that nobody waits for is not ``urgent``: it rides on the next message, which leaves 20 ms later at
-        most. Events keep their order either way. Raises EventTooLarge or Overloaded (also when closed) before the event has a seq.
+        most. Events keep their order either way.
+
+        Raises EventTooLarge or Overloaded (also when closed) before the event has a seq.
         """
         if type(event) is not self._event_class:
             raise TypeError(f"{self.name} carries {self._event_class.__name__}, not {type(event).__name__}")

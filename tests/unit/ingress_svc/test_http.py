@@ -194,13 +194,12 @@ async def test_d10_the_bytes_count_and_not_the_content_type(at: Edge, content_ty
 
 async def test_d13_every_route_that_changes_state_refuses_what_is_not_signed(at: Edge) -> None:
     tried = set()
-    for route in at.ingress.app.router.routes():
-        path = str(route.resource.canonical) if route.resource else ""
-        if route.method in ("GET", "HEAD"):
+    for path, method in at.ingress.routes:
+        if method in ("GET", "HEAD"):
             assert path in ("/healthz", "/readyz", "/metrics")
             continue
         tried.add(path)
-        async with at.provider.http.request(route.method, at.url + path, data=HANG) as response:
+        async with at.provider.http.request(method, at.url + path, data=HANG) as response:
             assert response.status == 401
             tells_nothing(await response.text())
     assert tried >= {"/vapi/webhook", "/webhook/vapi", "/vapi/llm", "/vapi/llm/chat/completions"}
@@ -213,6 +212,27 @@ async def test_d31_no_answer_names_what_the_server_is_made_of(at: Edge) -> None:
         async with at.provider.http.request(method, at.url + path) as response:
             assert 400 <= response.status < 500
             tells_nothing(await response.text())
+
+
+async def test_what_is_not_served_is_an_error_in_json(at: Edge) -> None:
+    async with at.provider.http.get(at.url + "/vapi") as response:
+        assert (response.status, (await response.json())["error"]) == (404, "nothing is served here")
+    async with at.provider.http.get(at.url + "/vapi/webhook") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+        assert (await response.json())["error"] == "this path takes POST"
+    async with at.provider.http.head(at.url + "/healthz") as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(at: Edge) -> None:
+    async with at.provider.http.post(
+        at.url + "/vapi/webhook", data=HANG, headers=signed(HANG), expect100=True
+    ) as response:
+        assert response.status == 200
+    async with at.provider.http.post(
+        at.url + "/vapi/webhook", data=HANG, headers=signed(HANG) | {"Expect": "a-miracle"}
+    ) as response:
+        assert response.status == 417
 
 
 # --- what is answered -------------------------------------------------------------------------------------------------

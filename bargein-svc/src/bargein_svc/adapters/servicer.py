@@ -76,7 +76,7 @@ class Judge:
                 peer.send(verdict)
 
     def handle(self, peer: Peer, message: pb.WatchEvent) -> None:
-        """Judge one event. The verdict goes to whoever sent it, before its acknowledgement; without one, nobody waits."""
+        """Judge one event. The verdict goes to whoever sent it, before its answer; else nobody waits for that."""
         judged = False
         try:
             if message.WhichOneof("kind") == "turn_ended":

@@ -60,20 +60,21 @@ class Guard:
         self._counters.add(REFUSED, reason="too_large")
         return web.HTTPRequestEntityTooLarge(
             max_size=self._max_body_bytes,
-            text=_error_text(f"the body is larger than {self._max_body_bytes} bytes"),
+            text=error_text(f"the body is larger than {self._max_body_bytes} bytes"),
             content_type="application/json",
         )
 
     def _error(self, kind: type[web.HTTPException], reason: str, message: str) -> web.HTTPException:
         self._counters.add(REFUSED, reason=reason)
-        return kind(text=_error_text(message), content_type="application/json")
+        return kind(text=error_text(message), content_type="application/json")
 
 
 def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Response:
     """Return an error as JSON: what is wrong and what would be right, nothing of what was sent."""
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-    return web.Response(status=status, text=_error_text(message), content_type="application/json", headers=headers)
+    return web.Response(status=status, text=error_text(message), content_type="application/json", headers=headers)
 
 
-def _error_text(message: str) -> str:
+def error_text(message: str) -> str:
+    """Return the body of an error."""
     return orjson.dumps({"error": message}).decode()

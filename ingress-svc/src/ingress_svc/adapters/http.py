@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 from aiohttp import web
@@ -12,18 +12,18 @@ from svc_runtime.metrics import Counters, Gauge, render
 from svc_runtime.server import CannotListen
 
 from ingress_svc.adapters.custom_llm import CustomLlm
+from ingress_svc.adapters.routes import Handler, Routes
 from ingress_svc.adapters.webhook import VapiWebhook
 
 WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
 """Ours, and the article's."""
 LLM_PATHS = ("/vapi/llm", "/vapi/llm/chat/completions", "/vapi/llm/chat/completions/chat/completions")
 """As a base URL, completed by the client, and completed although it was complete: all three occur."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KEEP_ALIVE_S = 75.0
 """Longer than a proxy keeps its own idle connections (nginx: 60 s), so that the proxy closes first."""
 
 
-def application(
+def routes(
     *,
     webhook: VapiWebhook,
     llm: CustomLlm,
@@ -32,8 +32,8 @@ def application(
     counters: Counters,
     gauges: Sequence[Gauge],
     max_body_bytes: int,
-) -> web.Application:
-    """Return the application. Everything that changes state stands behind the guard of its handler."""
+) -> Routes:
+    """Return all that is served. Everything that changes state stands behind the guard of its handler."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -46,15 +46,15 @@ def application(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=render(counters, gauges))
 
-    app = web.Application(client_max_size=max_body_bytes)
+    served = Routes(max_body_bytes=max_body_bytes)
     for path in WEBHOOK_PATHS:
-        app.router.add_post(path, _guarded(webhook.handle, draining))
+        served.add("POST", path, _guarded(webhook.handle, draining))
     for path in LLM_PATHS:
-        app.router.add_post(path, _guarded(llm.handle, draining))
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics)
-    return app
+        served.add("POST", path, _guarded(llm.handle, draining))
+    served.add("GET", "/healthz", healthz)
+    served.add("GET", "/readyz", readyz)
+    served.add("GET", "/metrics", metrics)
+    return served
 
 
 def _guarded(handle: Handler, draining: Callable[[], bool]) -> Handler:
@@ -81,18 +81,13 @@ def _guarded(handle: Handler, draining: Callable[[], bool]) -> Handler:
 
 
 class HttpServer:
-    """The application on its port."""
+    """The routes on their port. Made on the loop that serves them."""
 
-    def __init__(self, app: web.Application, *, host: str, port: int, drain_s: float) -> None:
+    def __init__(self, served: Routes, *, host: str, port: int, drain_s: float) -> None:
         # Without handler_cancellation a handler learns at its next write that the peer has gone; while the model
         # thinks, never.
-        self._runner = web.AppRunner(
-            app,
-            handler_cancellation=True,
-            access_log=None,
-            keepalive_timeout=KEEP_ALIVE_S,
-            shutdown_timeout=drain_s,
-        )
+        server = served.server(handler_cancellation=True, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        self._runner = web.ServerRunner(server, shutdown_timeout=drain_s)
         self._host = host
         self._port = port
 
