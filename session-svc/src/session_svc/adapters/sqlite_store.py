@@ -36,6 +36,7 @@ from session_svc.adapters.store import (
 T = TypeVar("T")
 
 _MOST_COMMITS_AT_ONCE = 512
+"""From so many on a transaction takes no more of what is queued."""
 _PROBE_EVERY_S = 1.0
 _CHECKPOINT_PAGES = 1_000
 _BACKSTOP_PAGES = 4_000
@@ -64,7 +65,10 @@ class SqliteStore:
         self._reading = reading
         self._loop = loop
         self._max_queued = max_queued
-        self._queue: SimpleQueue[_Commit | _Task] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Commit] | _Task] = SimpleQueue()
+        self._handing: list[_Commit] = []
+        self._waiting = 0
+        """Commits without an answer yet."""
         self._healthy = True
         self._closed = False
         self._pages = 0
@@ -99,10 +103,15 @@ class SqliteStore:
     def commit(self, writes: Sequence[Write], done: Done) -> None:
         if self._closed:
             self._loop.call_soon(done, StoreUnavailable("the store is closed"))
-        elif self._queue.qsize() >= self._max_queued:
+        elif self._waiting >= self._max_queued:
             self._loop.call_soon(done, StoreUnavailable(f"{self._max_queued} commits wait for the disk already"))
         else:
-            self._queue.put(_Commit(writes, done))
+            # All of a message's commits are handed over at once: each time wakes the writer, which then fights us for
+            # the interpreter lock.
+            if not self._handing:
+                self._loop.call_soon(self._hand_over)
+            self._handing.append(_Commit(writes, done))
+            self._waiting += 1
 
     async def take_slots(self, slots: Sequence[int], owner: str) -> dict[int, int]:
         return await self._between(lambda: self._ledger.take_slots(slots, owner))
@@ -158,12 +167,19 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
         return await self._ask(run)
 
+    def _hand_over(self) -> None:
+        if self._handing:
+            self._queue.put(self._handing)
+            self._handing = []
+
     def _ask(self, run: Callable[[], T], *, last: bool = False) -> asyncio.Future[T]:
+        self._hand_over()
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Task(run, future, last))
         return future
 
     def _deliver(self, commits: Sequence[_Commit], errors: Sequence[CommitError | None]) -> None:
+        self._waiting -= len(commits)
         for commit, error in zip(commits, errors, strict=True):
             try:
                 commit.done(error)
@@ -189,9 +205,9 @@ class SqliteStore:
         commits: list[_Commit] = []
         try:
             job = self._queue.get(timeout=None if self._healthy else _PROBE_EVERY_S)
-            while isinstance(job, _Commit):
-                commits.append(job)
-                if len(commits) == _MOST_COMMITS_AT_ONCE:
+            while isinstance(job, list):
+                commits += job
+                if len(commits) >= _MOST_COMMITS_AT_ONCE:
                     return commits, None
                 job = self._queue.get_nowait()
         except Empty:
