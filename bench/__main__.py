@@ -20,10 +20,11 @@ from pathlib import Path
 
 from bench import scale
 from bench.procs import BenchFailed
-from bench.rows import acks, cuts, memory, slow_llm, throughput, tokens, tracing
+from bench.rows import acks, cuts, floor, memory, slow_llm, throughput, tokens, tracing
 from bench.table import Figure, render
 
 ROWS: dict[str, Callable[[scale.Scale], Iterator[Figure]]] = {
+    "floor": floor.measure,
     "acks": acks.measure,
     "throughput": throughput.measure,
     "cuts": cuts.measure,
