@@ -221,7 +221,7 @@ class IngressSim:
         elif isinstance(order, commands.MoveOutput):
             done = output.move(order.generation, order.attachment_id)
         elif isinstance(order, commands.ReplayAnswer):
-            done = output.replay(order.generation, order.attachment_id, order.said_text)
+            done = output.replay(order.generation, order.attachment_id, order.said_text, order.answers_until_ms)
         else:
             done = output.refuse(order.attachment_id)
         self.carry_out(done)

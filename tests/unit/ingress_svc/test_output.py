@@ -378,13 +378,13 @@ def test_a_move_of_what_is_not_here_to_a_request_that_was_closed_asks_for_nothin
 
 def test_a_replay_gives_the_whole_answer_and_closes() -> None:
     output = attached("b")
-    assert output.replay(1, "b", "Four, then.") == [Write("b", 1, "Four, then."), Close("b"), AttachmentClosed("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [Write("b", 1, "Four, then."), Close("b"), AttachmentClosed("b")]
     assert output.may_write(1)
 
 
 def test_a_replayed_answer_can_be_cut() -> None:
     output = attached("b")
-    output.replay(1, "b", "Four, then.")
+    output.replay(1, "b", "Four, then.", 1_000)
     assert of(output.cut(1, 1_500, "stop_phrase"), Cut)
     assert not output.may_write(1)
 
@@ -393,35 +393,35 @@ def test_a_replay_of_what_was_cut_meanwhile_asks_again() -> None:
     output = sounding()
     output.attached("b")
     output.cut(1, 1_500, "stop_phrase")
-    assert output.replay(1, "b", "Four, then.") == [AskAgain("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [AskAgain("b")]
 
 
 def test_a_replay_of_what_was_cut_before_it_was_asked_for_asks_again() -> None:
     output = sounding()
     output.cut(1, 1_500, "stop_phrase")
     output.attached("b")
-    assert output.replay(1, "b", "Four, then.") == [AskAgain("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [AskAgain("b")]
 
 
-def test_a_replay_that_was_decided_without_a_cut_by_time_asks_again_and_is_obeyed_then() -> None:
-    """The command carries no time of its words, so session-svc must decide once more, with the cut."""
+def test_a_replay_for_words_before_a_cut_asks_again_however_often_it_comes() -> None:
     output = attached("b")
     output.cut(0, 1_500, "opener")
-    assert output.replay(1, "b", "Four, then.") == [AskAgain("b")]
-    assert of(output.replay(1, "b", "Four, then."), Write) == [Write("b", 1, "Four, then.")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [AskAgain("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [AskAgain("b")]
+    assert of(output.replay(1, "b", "Four, then.", 1_500), Write) == [Write("b", 1, "Four, then.")]
 
 
 def test_a_replay_after_the_call_is_a_refusal() -> None:
     output = Output()
     output.call_ended()
     output.attached("b")
-    assert output.replay(1, "b", "Four, then.") == [Close("b"), AttachmentClosed("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [Close("b"), AttachmentClosed("b")]
 
 
 def test_a_second_delivery_of_a_replay_writes_nothing() -> None:
     output = attached("b")
-    output.replay(1, "b", "Four, then.")
-    assert output.replay(1, "b", "Four, then.") == [AttachmentClosed("b")]
+    output.replay(1, "b", "Four, then.", 1_000)
+    assert output.replay(1, "b", "Four, then.", 1_000) == [AttachmentClosed("b")]
 
 
 def test_a_refusal_closes_without_content_and_twice_is_harmless() -> None:

@@ -28,6 +28,7 @@ from fakes.call_events import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from session_svc.domain.answers import INSISTS_AFTER_MS
 from session_svc.domain.call import Call, Status
 from session_svc.domain.commands import (
     Command,
@@ -176,6 +177,36 @@ def test_d21_an_answer_to_words_older_than_the_cut_is_refused_however_late_it_is
     assert commands == [Command(INGRESS, RefuseAnswer("late", CutReason.STALE))]
 
 
+def _cut_by_what_was_no_caller() -> list[Event]:
+    return [
+        caller("A table for four.", 1_000),
+        asked("A table for four.", 1_050),
+        started(1, 1_100),
+        partial("wait", 2_000),
+        cut(1, 2_010, said="We have", spoken_ms=2_000),
+    ]
+
+
+@pytest.mark.parametrize("after_ms", [0, 20, INSISTS_AFTER_MS - 1])
+def test_a_request_that_was_on_its_way_when_the_caller_cut_in_is_refused(after_ms: int) -> None:
+    _, commands = fold(*_cut_by_what_was_no_caller(), asked("A table for four.", 2_000 + after_ms, attachment="b"))
+    assert commands[-1] == Command(INGRESS, RefuseAnswer("b", CutReason.STALE))
+
+
+def test_a_provider_that_insists_well_after_the_cut_gets_a_new_answer_to_the_same_words() -> None:
+    asked_ms = 2_000 + INSISTS_AFTER_MS
+    again = asked("A table for four.", asked_ms, attachment="b")
+    call, commands = fold(*_cut_by_what_was_no_caller(), again)
+    assert statuses(call) == ["cut", "starting"]
+    order = commands[-1].order
+    assert isinstance(order, StartGeneration)
+    # Not older than the cut, or ingress would refuse it.
+    assert (order.generation, order.answers_until_ms) == (2, BEGAN_MS + asked_ms)
+    # And a cut that comes after it cuts it like any other.
+    call, _ = fold(cut_requested(2, asked_ms + 500, spoken_ms=asked_ms + 400), call=call)
+    assert statuses(call) == ["cut", "cut"]
+
+
 @pytest.mark.parametrize("delay_ms", [0, 1, 50, 200, 1_000, 5_000])
 def test_d21_the_same_holds_for_words_that_only_partials_have_brought(delay_ms: int) -> None:
     call, _ = fold(
@@ -310,7 +341,7 @@ def test_the_same_words_again_at_another_ingress_start_anew() -> None:
 @pytest.mark.parametrize("finish", [Finish.STOP, Finish.LENGTH])
 def test_the_same_words_again_are_answered_from_the_record_when_the_answer_was_complete(finish: Finish) -> None:
     call, commands = fold(asked("One", 100), finished(1, "Sure.", 300, finish), asked("One", 400, attachment="b"))
-    assert commands[-1] == Command(INGRESS, ReplayAnswer(1, "b", "Sure."))
+    assert commands[-1] == Command(INGRESS, ReplayAnswer(1, "b", "Sure.", BEGAN_MS + 400 + DELAY_MS))
     assert len(call.generations) == 1
     settled, _ = fold(closed("b", 500), call=call)
     assert pending(settled) == []
@@ -353,7 +384,7 @@ def test_the_second_round_of_tools_is_not_taken_for_the_first() -> None:
     )
     assert statuses(call) == ["ended", "ended", "starting"]
     again, commands = fold(finished(3, "Booked.", 600), asked(second, 700, attachment="z"), call=call)
-    assert commands == [Command(INGRESS, ReplayAnswer(3, "z", "Booked."))]
+    assert commands == [Command(INGRESS, ReplayAnswer(3, "z", "Booked.", BEGAN_MS + 700 + DELAY_MS))]
     assert len(again.generations) == 3
 
 

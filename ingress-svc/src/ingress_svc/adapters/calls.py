@@ -244,7 +244,9 @@ class Calls:
         elif kind == "replay_answer":
             replay = command.replay_answer
             self._answered(call, replay.attachment_id)
-            done = call.output.replay(replay.generation, replay.attachment_id, replay.said_text)
+            done = call.output.replay(
+                replay.generation, replay.attachment_id, replay.said_text, replay.answers_until_ms
+            )
         elif kind == "refuse_answer":
             self._answered(call, command.refuse_answer.attachment_id)
             done = call.output.refuse(command.refuse_answer.attachment_id)

@@ -72,8 +72,8 @@ class Output:
     """At most one: the generation that holds the output. Never a fenced one."""
     latest: int = 0
     """The newest generation that has held the output here."""
-    attachments: dict[str, int] = field(default_factory=dict)
-    """Open requests, each with `cut_spoken_at_ms` as it was when session-svc was last asked for its answer."""
+    attachments: set[str] = field(default_factory=set)
+    """Open requests."""
     over: bool = False
     """The call has ended: nothing starts any more."""
 
@@ -82,7 +82,7 @@ class Output:
         return self.fence < generation <= self.latest
 
     def attached(self, attachment_id: str) -> None:
-        self.attachments[attachment_id] = self.cut_spoken_at_ms
+        self.attachments.add(attachment_id)
 
     def start(
         self,
@@ -145,7 +145,7 @@ class Output:
         if voice is None:
             return []
         voice.finish = finish
-        self.attachments.pop(voice.attachment_id, None)
+        self.attachments.discard(voice.attachment_id)
         effects: list[Effect] = [
             Close(voice.attachment_id, finish),
             Ended(generation, voice.turn, voice.said_text, finish),
@@ -172,37 +172,37 @@ class Output:
         """Obey MoveOutput: the same answer from its first byte on another attachment."""
         voice = self.voice
         if voice is None or voice.generation != generation:
-            asks = [self._ask_again(attachment_id)] if attachment_id in self.attachments else []
+            asks = [AskAgain(attachment_id)] if attachment_id in self.attachments else []
             return [*self._never_came(generation), *asks]
         if attachment_id == voice.attachment_id or attachment_id not in self.attachments:
             # A request that was left meanwhile takes nothing over, and the command is settled all the same.
             return [Started(generation, attachment_id)]
         old, voice.attachment_id = voice.attachment_id, attachment_id
-        self.attachments.pop(old, None)
+        self.attachments.discard(old)
         effects: list[Effect] = [Close(old), Started(generation, attachment_id)]
         if voice.said:
             effects.append(Write(attachment_id, generation, voice.said_text))
         voice.calls = [replace(piece, attachment_id=attachment_id) for piece in voice.calls]
         effects += voice.calls
         if voice.finish is not None:
-            self.attachments.pop(attachment_id)
+            self.attachments.remove(attachment_id)
             effects.append(Close(attachment_id, voice.finish))
         return effects
 
-    def replay(self, generation: int, attachment_id: str, said_text: str) -> list[Effect]:
+    def replay(self, generation: int, attachment_id: str, said_text: str, answers_until_ms: int) -> list[Effect]:
         """Obey ReplayAnswer: an answer that was complete, once more."""
         if attachment_id not in self.attachments:
             return [AttachmentClosed(attachment_id)]
         if self.over:
             return self.refuse(attachment_id)
-        # Session-svc may have decided this before it heard of a cut that was made here since it was asked.
-        if generation <= self.fence or self.attachments[attachment_id] != self.cut_spoken_at_ms:
-            return [self._ask_again(attachment_id)]
+        # Session-svc decided this before it heard of a cut that was made here.
+        if generation <= self.fence or answers_until_ms < self.cut_spoken_at_ms:
+            return [AskAgain(attachment_id)]
         effects: list[Effect] = []
         if self.voice is None or self.voice.generation != generation:
             effects += self._give_way(CutReason.SUPERSEDED)
-            self._hold(Voice(generation, 0, attachment_id, self.cut_spoken_at_ms, finish=Finish.STOP, said=[said_text]))
-        self.attachments.pop(attachment_id)
+            self._hold(Voice(generation, 0, attachment_id, answers_until_ms, finish=Finish.STOP, said=[said_text]))
+        self.attachments.remove(attachment_id)
         return [
             *effects,
             Write(attachment_id, generation, said_text),
@@ -212,14 +212,14 @@ class Output:
 
     def refuse(self, attachment_id: str) -> list[Effect]:
         """Obey RefuseAnswer: close without content."""
-        self.attachments.pop(attachment_id, None)
+        self.attachments.discard(attachment_id)
         return [Close(attachment_id), AttachmentClosed(attachment_id)]
 
     def peer_closed(self, attachment_id: str) -> list[Effect]:
         """Whoever asked has gone away: nobody wants the rest of the answer."""
         if attachment_id not in self.attachments:
             return []
-        self.attachments.pop(attachment_id)
+        self.attachments.remove(attachment_id)
         voice = self.voice
         if voice is None or voice.attachment_id != attachment_id or not voice.running:
             return [AttachmentClosed(attachment_id)]
@@ -254,10 +254,6 @@ class Output:
         self.voice = voice
         self.latest = voice.generation
         self.fence = voice.generation - 1
-
-    def _ask_again(self, attachment_id: str) -> AskAgain:
-        self.attachments[attachment_id] = self.cut_spoken_at_ms
-        return AskAgain(attachment_id)
 
     def _never_came(self, generation: int) -> list[Effect]:
         """Settle a generation that session-svc takes to be running here, and whose start was lost on the way."""
@@ -299,7 +295,8 @@ class Output:
         effects: list[Effect] = []
         if voice.running:
             effects.append(CancelGenerate(voice.generation))
-            if self.attachments.pop(voice.attachment_id, None) is not None:
+            if voice.attachment_id in self.attachments:
+                self.attachments.remove(voice.attachment_id)
                 effects.append(Close(voice.attachment_id))
         cut = Cut(voice.generation, voice.turn, voice.said_text, reason, spoken_at_ms, rule)
         over = PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)
@@ -308,6 +305,6 @@ class Output:
     def _not_started(self, generation: int, turn: int, attachment_id: str, reason: CutReason) -> list[Effect]:
         effects: list[Effect] = []
         if attachment_id in self.attachments:
-            self.attachments.pop(attachment_id)
+            self.attachments.remove(attachment_id)
             effects.append(Close(attachment_id))
         return [*effects, Cut(generation, turn, "", reason)]

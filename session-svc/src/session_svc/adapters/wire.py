@@ -112,6 +112,7 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
         message.replay_answer.generation = order.generation
         message.replay_answer.attachment_id = order.attachment_id
         message.replay_answer.said_text = order.said_text
+        message.replay_answer.answers_until_ms = order.answers_until_ms
     else:
         message.refuse_answer.attachment_id = order.attachment_id
         message.refuse_answer.reason = _REASON_PB[order.reason]

@@ -30,6 +30,8 @@ from session_svc.domain.events import (
     Party,
 )
 
+INSISTS_AFTER_MS = 1_000
+"""A request that was on its way when the caller cut in arrives sooner after the cut than this."""
 LOOK_BACK = 12
 """How many generations, and how many utterances, are looked through for what a provider's last messages hold. Twice as
 many attempts as were ever seen at one turn; without a bound a request late in a long call would take milliseconds."""
@@ -83,22 +85,41 @@ def _asked(call: Call, event: Event, request: AnswerRequested, policy: Policy) -
     if call.ended:
         return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.CALL_ENDED))
     words = history.asked_words(request.messages)
+    key = f"{request.user_message_count}:{' '.join(words) or '|' + history.asked_since(request.messages)}"
+    latest = call.latest
     answers_until_ms = _answers_until(call, event, request, words)
     if answers_until_ms < call.cut.spoken_at_ms:
-        return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.STALE))
-    latest = call.latest
+        if not _insists(call, event, key):
+            return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.STALE))
+        answers_until_ms = _asked_at_ms(call, event)
     if latest is not None and event.received_at_ms < latest.requested_at_ms:
         # Two ingress replicas: the newer request of the two was folded first.
         return _answer(call, request, RefuseAnswer(request.attachment_id, CutReason.SUPERSEDED))
-    key = f"{request.user_message_count}:{' '.join(words) or '|' + history.asked_since(request.messages)}"
     if latest is not None and key == latest.request_key:
-        again = _asked_again(call, request, latest)
+        again = _asked_again(call, request, latest, answers_until_ms)
         if again is not None:
             return again
     return _start(call, event, request, answers_until_ms=answers_until_ms, key=key, policy=policy)
 
 
-def _asked_again(call: Call, request: AnswerRequested, latest: Generation) -> Step | None:
+def _insists(call: Call, event: Event, key: str) -> bool:
+    """Whether a provider asks anew, well after the cut, for the words whose answer was cut.
+
+    Then it has heard nothing more of its caller: what cut the answer was a voice in the background, or words that its
+    recogniser took back. To refuse it would be to leave the caller in silence.
+    """
+    latest = call.latest
+    if latest is None or latest.status is not Status.CUT or latest.request_key != key:
+        return False
+    return _asked_at_ms(call, event) >= call.cut.spoken_at_ms + INSISTS_AFTER_MS
+
+
+def _asked_at_ms(call: Call, event: Event) -> int:
+    """Return when the request was received, on the reporter's clock."""
+    return event.received_at_ms - (call.clock_offset_ms or 0)
+
+
+def _asked_again(call: Call, request: AnswerRequested, latest: Generation, answers_until_ms: int) -> Step | None:
     """Serve the same words again: from the running generation, from the record, or (None) by a new one."""
     if latest.live and latest.ingress_id == request.ingress_id:
         call = _with(call, latest._replace(attachment_id=request.attachment_id))
@@ -108,7 +129,7 @@ def _asked_again(call: Call, request: AnswerRequested, latest: Generation) -> St
         order = MoveOutput(latest.number, request.attachment_id)
         return _answer(call, request, order, generation=latest.number)
     if latest.status is Status.ENDED and latest.finish in (Finish.STOP, Finish.LENGTH):
-        order_again = ReplayAnswer(latest.number, request.attachment_id, latest.said_text)
+        order_again = ReplayAnswer(latest.number, request.attachment_id, latest.said_text, answers_until_ms)
         return _answer(call, request, order_again, generation=latest.number)
     return None
 
@@ -242,7 +263,7 @@ def _answers_until(call: Call, event: Event, request: AnswerRequested, words: tu
         theirs = history.words_of(transcript.text)
         if theirs and words[-len(theirs) :] == theirs:
             return transcript.at_ms
-    return event.received_at_ms - (call.clock_offset_ms or 0)
+    return _asked_at_ms(call, event)
 
 
 def _caller_newest_first(call: Call) -> Iterator[Utterance]:

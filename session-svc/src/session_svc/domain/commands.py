@@ -48,6 +48,7 @@ class ReplayAnswer:
     generation: int
     attachment_id: str
     said_text: str
+    answers_until_ms: int
 
     @property
     def command_id(self) -> str:

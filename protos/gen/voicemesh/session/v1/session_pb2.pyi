@@ -285,14 +285,16 @@ class MoveOutput(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., attachment_id: _Optional[str] = ...) -> None: ...
 
 class ReplayAnswer(_message.Message):
-    __slots__ = ("generation", "attachment_id", "said_text")
+    __slots__ = ("generation", "attachment_id", "said_text", "answers_until_ms")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ATTACHMENT_ID_FIELD_NUMBER: _ClassVar[int]
     SAID_TEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     generation: int
     attachment_id: str
     said_text: str
-    def __init__(self, generation: _Optional[int] = ..., attachment_id: _Optional[str] = ..., said_text: _Optional[str] = ...) -> None: ...
+    answers_until_ms: int
+    def __init__(self, generation: _Optional[int] = ..., attachment_id: _Optional[str] = ..., said_text: _Optional[str] = ..., answers_until_ms: _Optional[int] = ...) -> None: ...
 
 class RefuseAnswer(_message.Message):
     __slots__ = ("attachment_id", "reason")
