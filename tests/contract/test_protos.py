@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
+from svc_runtime.stream import StreamShape
 from voicemesh.bargein.v1 import bargein_pb2
 from voicemesh.llm.v1 import llm_pb2
 from voicemesh.session.v1 import session_pb2
@@ -59,6 +61,23 @@ def test_every_resumable_stream_has_the_one_shape(request_class: type, response_
     assert asked["hello"].message_type is stream_pb2.Hello.DESCRIPTOR
     assert answered["errors"].message_type is stream_pb2.EventError.DESCRIPTOR
     assert asked["events"].message_type.fields_by_name["seq"].number == 1
+
+
+@pytest.mark.parametrize(("request_class", "response_class"), STREAMS)
+def test_the_runtime_finds_the_classes_of_a_stream_by_its_two_messages(request_class: Any, response_class: Any) -> None:
+    shape = StreamShape.of(request_class, response_class)
+    assert (shape.request, shape.response) == (request_class, response_class)
+    assert (shape.hello, shape.welcome, shape.error) == (
+        stream_pb2.Hello,
+        stream_pb2.Welcome,
+        stream_pb2.EventError,
+    )
+    assert response_class(items=[shape.item()]).items[0] == shape.item()
+
+
+def test_messages_that_are_no_stream_have_no_shape() -> None:
+    with pytest.raises(KeyError, match="hello"):
+        StreamShape.of(stream_pb2.Hello, stream_pb2.Welcome)
 
 
 def test_error_codes_are_those_of_the_runtime() -> None:

@@ -26,17 +26,6 @@ from svc_runtime.stream import StreamShape
 from voicemesh.bargein.v1 import bargein_pb2, bargein_pb2_grpc
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 from voicemesh.session.v1 import session_pb2, session_pb2_grpc
-from voicemesh.type.v1 import stream_pb2
-
-
-def _shape(request: Any, response: Any) -> StreamShape:
-    return StreamShape(
-        request=request,
-        response=response,
-        hello=stream_pb2.Hello,
-        welcome=stream_pb2.Welcome,
-        error=stream_pb2.EventError,
-    )
 
 
 class FakeSession(session_pb2_grpc.SessionServiceServicer):
@@ -48,7 +37,7 @@ class FakeSession(session_pb2_grpc.SessionServiceServicer):
         self.calls: dict[str, Call] = {}
         self.events: list[session_pb2.CallEvent] = []
         self._seen: set[tuple[str, str]] = set()
-        self._feed = Feed(_shape(session_pb2.ConverseRequest, session_pb2.ConverseResponse), self._handle)
+        self._feed = Feed(StreamShape.of(session_pb2.ConverseRequest, session_pb2.ConverseResponse), self._handle)
 
     def kinds(self, call_id: str) -> list[str]:
         """What happened on a call, partials left out."""
@@ -82,7 +71,7 @@ class FakeBargeIn(bargein_pb2_grpc.BargeInServiceServicer):
     def __init__(self) -> None:
         self.events: list[bargein_pb2.WatchEvent] = []
         self._states: dict[str, Any] = {}
-        self._feed = Feed(_shape(bargein_pb2.WatchRequest, bargein_pb2.WatchResponse), self._handle)
+        self._feed = Feed(StreamShape.of(bargein_pb2.WatchRequest, bargein_pb2.WatchResponse), self._handle)
 
     def _handle(self, peer: Peer, message: bargein_pb2.WatchEvent) -> None:
         self.events.append(message)
@@ -129,7 +118,8 @@ class FakeLlm(llm_pb2_grpc.LlmServiceServicer):
         self.choose: Callable[[llm_pb2.GenerateRequest], Script] = lambda _: self.script
         self.generations: list[Generation] = []
         self._feed = Feed(
-            _shape(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse), lambda peer, note: peer.ack(note.seq)
+            StreamShape.of(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse),
+            lambda peer, note: peer.ack(note.seq),
         )
 
     @property

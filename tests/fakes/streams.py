@@ -15,13 +15,7 @@ from svc_runtime.stream import Outcome, StreamShape
 from voicemesh.session.v1 import session_pb2, session_pb2_grpc
 from voicemesh.type.v1 import stream_pb2
 
-SHAPE = StreamShape(
-    request=session_pb2.ConverseRequest,
-    response=session_pb2.ConverseResponse,
-    hello=stream_pb2.Hello,
-    welcome=stream_pb2.Welcome,
-    error=stream_pb2.EventError,
-)
+SHAPE = StreamShape.of(session_pb2.ConverseRequest, session_pb2.ConverseResponse)
 
 QUICK = LinkLimits(heartbeat_s=0.05, dead_after_s=0.3, backoff_first_s=0.01, backoff_most_s=0.1)
 

@@ -134,7 +134,7 @@ class Feed:
         self.draining = False
         self.callback_failures = 0
         self._shape = shape
-        self._item_class = shape.response.DESCRIPTOR.fields_by_name["items"].message_type._concrete_class
+        self._item_class = shape.item
         self._handle = handle
         self._on_batch_end = on_batch_end
         self._on_open = on_open

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from google.protobuf.message_factory import GetMessageClass
+
 STREAM_VERSION = 1
 
 OK = 0
@@ -43,7 +45,7 @@ TAKEN = Outcome()
 
 @dataclass(frozen=True, slots=True)
 class StreamShape:
-    """The message classes of one resumable stream."""
+    """The message classes of one resumable stream; `of` finds them all from the first two."""
 
     request: Any
     """Has hello, events, floor_seq, heartbeat, bye."""
@@ -53,6 +55,24 @@ class StreamShape:
     welcome: Any
     error: Any
     """Has seq, code, message, moved (slot, address, epoch), retry_after_ms."""
+    item: Any
+
+    @staticmethod
+    def of(request: Any, response: Any) -> StreamShape:
+        """Return the shape of the RPC with these messages. Raises KeyError for a field that they lack."""
+        return StreamShape(
+            request=request,
+            response=response,
+            hello=_class_in(request, "hello"),
+            welcome=_class_in(response, "welcome"),
+            error=_class_in(response, "errors"),
+            item=_class_in(response, "items"),
+        )
+
+
+def _class_in(message: Any, field: str) -> Any:
+    """Return the class of the messages in a field."""
+    return GetMessageClass(message.DESCRIPTOR.fields_by_name[field].message_type)
 
 
 class Overloaded(Exception):

@@ -15,7 +15,6 @@ from svc_runtime.stream import INVALID, Outcome, StreamShape
 from svc_runtime.telemetry import Kind, Recorder, SpanRef, parse_traceparent
 from voicemesh.bargein.v1 import bargein_pb2 as pb
 from voicemesh.bargein.v1.bargein_pb2_grpc import BargeInServiceServicer
-from voicemesh.type.v1 import stream_pb2
 
 from bargein_svc.adapters import wire
 from bargein_svc.adapters.calls import Calls
@@ -24,13 +23,7 @@ from bargein_svc.domain.verdict import Policy, step
 
 log = logs.get()
 
-SHAPE = StreamShape(
-    request=pb.WatchRequest,
-    response=pb.WatchResponse,
-    hello=stream_pb2.Hello,
-    welcome=stream_pb2.Welcome,
-    error=stream_pb2.EventError,
-)
+SHAPE = StreamShape.of(pb.WatchRequest, pb.WatchResponse)
 CUTS_KEPT = 4_096
 CUTS_KEPT_S = 10.0
 """Longer than a stream takes to come back; a cut that comes later than that cuts nothing any more."""

@@ -16,7 +16,6 @@ from svc_runtime.slots import rendezvous, slot_of
 from voicemesh.bargein.v1 import bargein_pb2, bargein_pb2_grpc
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 from voicemesh.session.v1 import session_pb2, session_pb2_grpc
-from voicemesh.type.v1 import stream_pb2
 
 MAY_COME_AGAIN = {stream.MOVED, stream.STORE_UNAVAILABLE, stream.OVERLOADED, stream.INTERNAL}
 """Answers after which the same event may be sent again."""
@@ -25,20 +24,9 @@ TELL_TRIES = 1_000
 """How often a report of our own is sent again: for minutes, for without it session-svc's picture stays wrong."""
 NO_ANSWER = stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time")
 
-
-def _shape(request: Any, response: Any) -> stream.StreamShape:
-    return stream.StreamShape(
-        request=request,
-        response=response,
-        hello=stream_pb2.Hello,
-        welcome=stream_pb2.Welcome,
-        error=stream_pb2.EventError,
-    )
-
-
-SESSION = _shape(session_pb2.ConverseRequest, session_pb2.ConverseResponse)
-BARGEIN = _shape(bargein_pb2.WatchRequest, bargein_pb2.WatchResponse)
-LLM = _shape(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse)
+SESSION = stream.StreamShape.of(session_pb2.ConverseRequest, session_pb2.ConverseResponse)
+BARGEIN = stream.StreamShape.of(bargein_pb2.WatchRequest, bargein_pb2.WatchResponse)
+LLM = stream.StreamShape.of(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ from svc_runtime.feed import Feed, Peer
 from svc_runtime.stream import INVALID, Outcome, StreamShape
 from svc_runtime.telemetry import Kind, Recorder, SpanRef, new_trace, parse_traceparent
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
-from voicemesh.type.v1 import stream_pb2
 
 from llm_svc.adapters.generation import Ended, NoAnswer, Runner, Try
 from llm_svc.adapters.outbox import Outbox
@@ -22,13 +21,7 @@ from llm_svc.adapters.wire import finished_of, piece_of, prompt_of
 from llm_svc.domain.chat import End, Finish, Prompt
 from llm_svc.domain.choice import Role, out_of_time
 
-SHAPE = StreamShape(
-    request=llm_pb2.FollowTurnsRequest,
-    response=llm_pb2.FollowTurnsResponse,
-    hello=stream_pb2.Hello,
-    welcome=stream_pb2.Welcome,
-    error=stream_pb2.EventError,
-)
+SHAPE = StreamShape.of(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse)
 
 MODELS_TRIED = "voicemesh-models-tried"
 """Trailing metadata of a generation for which every model was tried in vain."""

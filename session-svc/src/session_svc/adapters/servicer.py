@@ -10,17 +10,10 @@ from svc_runtime import stream
 from svc_runtime.feed import Feed
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.session.v1.session_pb2_grpc import SessionServiceServicer
-from voicemesh.type.v1 import stream_pb2
 
 from session_svc.adapters.store import Store, StoreUnavailable
 
-SHAPE = stream.StreamShape(
-    request=pb.ConverseRequest,
-    response=pb.ConverseResponse,
-    hello=stream_pb2.Hello,
-    welcome=stream_pb2.Welcome,
-    error=stream_pb2.EventError,
-)
+SHAPE = stream.StreamShape.of(pb.ConverseRequest, pb.ConverseResponse)
 MOST_PER_PAGE = 1_000
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
