@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import orjson
 from aiohttp import web
 from svc_runtime.metrics import Counters
 
+from ingress_svc.domain import vapi_llm
 from ingress_svc.domain.signatures import MismatchReason, SignatureMismatch, Verifier
 
 REFUSED = "voicemesh.requests.refused"
+
+Form = Callable[[str, str], str]
+"""Makes the body of a refusal from its message and its code."""
 
 
 class Guard:
@@ -29,44 +34,42 @@ class Guard:
 
         Raises the HTTP error to answer with.
         """
-        return await self._body(request, self._webhooks)
+        return await self._body(request, self._webhooks, lambda message, _: error_text(message))
 
     async def llm(self, request: web.Request) -> tuple[bytes, int]:
-        """The same for a custom-LLM request."""
-        return await self._body(request, self._llm)
+        """The same for a custom-LLM request, whose peer reads OpenAI's error object."""
+        return await self._body(request, self._llm, _openai_error_text)
 
-    async def _body(self, request: web.Request, verifier: Verifier) -> tuple[bytes, int]:
+    async def _body(self, request: web.Request, verifier: Verifier, form: Form) -> tuple[bytes, int]:
         # aiohttp hands out inflated bytes, and the signature covers those that were sent.
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise self._error(web.HTTPUnsupportedMediaType, "encoding", "send the body without Content-Encoding")
+            self._counters.add(REFUSED, reason="encoding")
+            text = form("send the body without Content-Encoding", "unsupported_encoding")
+            raise web.HTTPUnsupportedMediaType(text=text, content_type="application/json")
         if (request.content_length or 0) > self._max_body_bytes:
-            raise self._too_large()
+            raise self._too_large(form)
         try:
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise self._too_large() from None
+            raise self._too_large(form) from None
         received_ns = time.time_ns()
         # Put together here: `request.url` raises at a Host header that is none.
         url = f"{request.scheme}://{request.host}{request.path_qs}" if verifier.signs_url else ""
         try:
             verifier.verify(request.headers, method=request.method, url=url, body=raw, now_s=received_ns / 1e9)
         except SignatureMismatch as error:
-            raise self._error(
-                web.HTTPUnauthorized, error.reason.value, "the request is not signed as configured"
-            ) from None
+            self._counters.add(REFUSED, reason=error.reason.value)
+            text = form("the request is not signed as configured", "invalid_api_key")
+            raise web.HTTPUnauthorized(text=text, content_type="application/json") from None
         return raw, received_ns
 
-    def _too_large(self) -> web.HTTPException:
+    def _too_large(self, form: Form) -> web.HTTPException:
         self._counters.add(REFUSED, reason="too_large")
         return web.HTTPRequestEntityTooLarge(
             max_size=self._max_body_bytes,
-            text=error_text(f"the body is larger than {self._max_body_bytes} bytes"),
+            text=form(f"the body is larger than {self._max_body_bytes} bytes", "request_too_large"),
             content_type="application/json",
         )
-
-    def _error(self, kind: type[web.HTTPException], reason: str, message: str) -> web.HTTPException:
-        self._counters.add(REFUSED, reason=reason)
-        return kind(text=error_text(message), content_type="application/json")
 
 
 def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Response:
@@ -78,3 +81,7 @@ def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Respons
 def error_text(message: str) -> str:
     """Return the body of an error."""
     return orjson.dumps({"error": message}).decode()
+
+
+def _openai_error_text(message: str, code: str) -> str:
+    return vapi_llm.error_body(message, kind="invalid_request_error", code=code).decode()

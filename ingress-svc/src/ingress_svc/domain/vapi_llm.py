@@ -99,7 +99,7 @@ def _tools_json(tools: object) -> str:
 
 
 def error_body(message: str, *, kind: str, code: str | None = None, param: str | None = None) -> bytes:
-    """Return OpenAI's error object as JSON. ``kind`` is its `type`, such as server_error or rate_limit_error."""
+    """Return OpenAI's error object as JSON. ``kind`` is its `type`, such as invalid_request_error."""
     return _json({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
@@ -140,24 +140,14 @@ class SseEncoder:
         """``finish_reason`` is stop, length or tool_calls; a cut generation closes with stop."""
         return self._frame(_choice({}, finish_reason))
 
-    def usage(self, *, prompt_tokens: int, completion_tokens: int) -> bytes:
-        """Only for clients that asked for it (`stream_options.include_usage`); stands between closing and DONE."""
-        return self._frame([], usage=_usage(prompt_tokens, completion_tokens))
-
-    def error(self, message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
-        """OpenAI's client raises at this frame. On a live call, speak an apology and close instead."""
-        return b"data: %b\n\n" % error_body(message, kind=kind, code=code)
-
-    def completion(self, content: str, *, finish_reason: str = "stop", tool_calls_json: str = "") -> bytes:
+    def completion(self, content: str, *, finish_reason: str = "stop") -> bytes:
         """Return the whole answer as the one JSON body of a request with `stream: false`."""
-        message: dict[str, object] = {"role": "assistant", "content": content}
-        if tool_calls_json:
-            message["tool_calls"] = json.loads(tool_calls_json)
+        message = {"role": "assistant", "content": content}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason}
         return _json(self._head | {"object": "chat.completion", "choices": [choice]})
 
-    def _frame(self, choices: list[dict[str, object]], **more: object) -> bytes:
-        return b"data: %b\n\n" % _json(self._head | {"choices": choices} | more)
+    def _frame(self, choices: list[dict[str, object]]) -> bytes:
+        return b"data: %b\n\n" % _json(self._head | {"choices": choices})
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -169,11 +159,3 @@ def _json(value: object) -> bytes:
 
 def _choice(delta: dict[str, object], finish_reason: str | None = None) -> list[dict[str, object]]:
     return [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
-
-
-def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
