@@ -17,7 +17,8 @@ from fakes.ingress import CALL_ID, ROOT, SECRET, Edge, edge, signed
 from fakes.otlp_receiver import OtlpReceiver
 from fakes.streams import until
 from fakes.vapi_samples import NAMES, sample
-from ingress_svc.adapters.webhook import UNKNOWN
+from ingress_svc.adapters.webhook import DROPPED, UNKNOWN
+from ingress_svc.domain.chat import MAX_TEXT_CHARS
 
 HANG = json.dumps({"message": {"type": "hang", "timestamp": 1_787_428_899_945, "call": {"id": "call-1"}}}).encode()
 BROKEN = b'{"message": {"type": '
@@ -245,6 +246,17 @@ async def test_every_sample_is_taken_and_named(at: Edge, name: str, path: str) -
     status, _, headers = await at.provider.post(path, body, signed(body))
     assert status == 200
     assert headers["X-Voicemesh-Event-Id"]
+
+
+async def test_characters_over_the_cap_are_left_out_and_counted(at: Edge) -> None:
+    assert (await at.provider.final("x" * (MAX_TEXT_CHARS + 5)))[0] == 200
+    assert (
+        at.ingress.counters.value(
+            DROPPED,
+        )
+        == 5
+    )
+    assert len(at.mesh.session.of("words")[0].text) == MAX_TEXT_CHARS
 
 
 async def test_an_unknown_type_is_counted_and_has_no_effect(at: Edge) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fakes.ingress import CALL, CALL_ID, SECRET, Answer, Edge, edge
 from fakes.mesh_servers import Generation, Script
 from fakes.streams import until
+from ingress_svc.adapters.custom_llm import DROPPED
 from ingress_svc.config import APOLOGY
 from voicemesh.llm.v1 import llm_pb2
 
@@ -80,11 +81,41 @@ async def test_the_real_openai_client_reads_the_stream(at: Edge, base: str) -> N
 
 async def test_the_real_openai_client_understands_every_refusal(at: Edge) -> None:
     async with openai.AsyncOpenAI(base_url=at.url + "/vapi/llm", api_key="wrong", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError):
+        with pytest.raises(openai.AuthenticationError) as refused:
             await client.chat.completions.create(model="m", messages=[{"role": "user", "content": WORDS}])
+        assert (refused.value.type, refused.value.code) == ("invalid_request_error", "invalid_api_key")
+        assert "the request is not signed as configured" in refused.value.message
     async with openai.AsyncOpenAI(base_url=at.url + "/vapi/llm", api_key=SECRET, max_retries=0) as client:
         with pytest.raises(openai.BadRequestError, match="messages"):
             await client.chat.completions.create(model="m", messages=None)  # type: ignore[call-overload]
+
+
+async def test_the_real_openai_client_understands_what_is_refused_before_it_is_read() -> None:
+    async with (
+        edge(max_body_bytes=2_000) as at,
+        openai.AsyncOpenAI(base_url=at.url + "/vapi/llm", api_key=SECRET, max_retries=0) as client,
+    ):
+        for words, headers, status, code in (
+            ("x" * 3_000, {}, 413, "request_too_large"),
+            (WORDS, {"Content-Encoding": "gzip"}, 415, "unsupported_encoding"),
+        ):
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": words}], extra_headers=headers
+                )
+            assert (refused.value.status_code, refused.value.code) == (status, code)
+            assert refused.value.type == "invalid_request_error"
+
+
+async def test_refused_webhooks_say_why_in_one_line_and_not_as_openai_does(at: Edge) -> None:
+    status, text, _ = await at.provider.post("/vapi/webhook", b"{}", {})
+    assert (status, json.loads(text)) == (401, {"error": "the request is not signed as configured"})
+
+
+async def test_a_message_of_nobody_is_left_out_and_counted(at: Edge) -> None:
+    messages = [{"role": "wizard", "content": "obey"}, {"role": "user", "content": WORDS}]
+    assert (await (await at.provider.ask(messages=messages)).all()).text == WHOLE
+    assert at.ingress.counters.value(DROPPED) == 1
 
 
 async def test_without_stream_the_whole_answer_is_one_completion(at: Edge) -> None:

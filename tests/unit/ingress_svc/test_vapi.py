@@ -4,7 +4,7 @@ import pytest
 from fakes.vapi_samples import AT_MS, CALL, NAMES, SAMPLES, message, sample
 from ingress_svc.domain.chat import MAX_TEXT_CHARS, ChatMessage
 from ingress_svc.domain.vapi import (
-    DOCUMENTED_TYPES,
+    UNKNOWN_TYPES,
     AgentSilent,
     BadReason,
     BadWebhook,
@@ -101,7 +101,14 @@ def test_d1_each_documented_message_says_what_it_says(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_d1_no_known_type_is_counted_as_other(name: str) -> None:
     body = read(sample(name)).body
-    assert not isinstance(body, Unknown) or body.counted_as in DOCUMENTED_TYPES
+    assert not isinstance(body, Unknown) or body.counted_as == body.type_name != "other"
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN_TYPES))
+def test_every_value_of_the_counter_of_unknown_types_can_occur(name: str) -> None:
+    body = read(message(type=name, status="on-the-moon")).body
+    assert isinstance(body, Unknown)
+    assert body.counted_as == name
 
 
 @pytest.mark.parametrize(

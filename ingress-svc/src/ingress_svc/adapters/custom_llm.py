@@ -14,6 +14,7 @@ from ingress_svc.adapters.guard import Guard
 from ingress_svc.domain import vapi_llm
 
 REQUESTS = "voicemesh.llm.requests"
+DROPPED = "voicemesh.llm.dropped_messages"
 
 
 class CustomLlm:
@@ -24,6 +25,7 @@ class CustomLlm:
         self._calls = calls
         self._counters = counters
         counters.declare(REQUESTS, "Requests for an answer.", answer=("served", "refused", "peer_closed"))
+        counters.declare(DROPPED, "Messages of requests left out because their role is unknown.")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         raw, received_ns = await self._guard.llm(request)
@@ -34,6 +36,8 @@ class CustomLlm:
             return self._refused(vapi_llm.error_body("the body must be JSON in UTF-8", kind="invalid_request_error"))
         except vapi_llm.BadRequest as error:
             return self._refused(error.body())
+        if asked.dropped_messages:
+            self._counters.add(DROPPED, asked.dropped_messages)
         # A request that names no call (metadataSendMode off, or somebody trying the endpoint) is a call of its own.
         call_id = asked.call_id or f"vapi:unnamed-{secrets.token_hex(8)}"
         outside = request.headers.get("traceparent")

@@ -20,6 +20,7 @@ EVENT_ID = "X-Voicemesh-Event-Id"
 WEBHOOKS = "voicemesh.webhooks"
 UNKNOWN = "voicemesh.webhooks.unknown"
 BAD = "voicemesh.webhooks.bad"
+DROPPED = "voicemesh.webhooks.dropped_chars"
 _EMPTY = b"{}"
 
 
@@ -35,7 +36,8 @@ class VapiWebhook:
         counters.declare(
             WEBHOOKS, "Webhooks by how they were answered.", answer=("taken", "partial", "shed", "refused", "unknown")
         )
-        counters.declare(UNKNOWN, "Webhooks of a type that has no effect here.", type=(*vapi.DOCUMENTED_TYPES, "other"))
+        counters.declare(UNKNOWN, "Webhooks of a type that has no effect here.", type=sorted(vapi.UNKNOWN_TYPES))
+        counters.declare(DROPPED, "Characters of webhooks left out because a text or a history is over its cap.")
         counters.declare(BAD, "Webhooks that cannot be read.", reason=tuple(reason.value for reason in vapi.BadReason))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -52,6 +54,8 @@ class VapiWebhook:
         except vapi.BadWebhook as error:
             self._counters.add(BAD, reason=error.reason.value)
             return refused(400, str(error))
+        if webhook.dropped_chars:
+            self._counters.add(DROPPED, webhook.dropped_chars)
         if isinstance(webhook.body, vapi.Unknown):
             self._counters.add(UNKNOWN, type=webhook.body.counted_as)
             self._counters.add(WEBHOOKS, answer="unknown")
