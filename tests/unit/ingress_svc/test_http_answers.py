@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import openai
@@ -13,9 +14,11 @@ import pytest
 from fakes.ingress import CALL, CALL_ID, SECRET, Answer, Edge, edge
 from fakes.mesh_servers import Generation, Script
 from fakes.streams import until
+from ingress_svc.adapters import calls
 from ingress_svc.adapters.custom_llm import DROPPED
 from ingress_svc.config import APOLOGY
 from voicemesh.llm.v1 import llm_pb2
+from voicemesh.session.v1 import session_pb2
 
 WORDS = "a table for four"
 WHOLE = "Four, then. For when?"
@@ -326,6 +329,33 @@ async def test_an_answer_that_was_asked_for_while_session_svc_was_down_is_given_
     await at.mesh.session_server.up()
     assert (await answer.all()).text == WHOLE
     assert len(at.mesh.llm.generations) == 1
+
+
+async def test_an_attachment_that_is_asked_for_again_is_not_asked_for_twice_as_often(
+    at: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_s = 3_600.5
+    monkeypatch.setattr(calls, "ASK_AGAIN_S", never_s)
+    loop = asyncio.get_running_loop()
+    call_later, timers = loop.call_later, []
+
+    def noting(delay_s: float, *what: Any) -> asyncio.TimerHandle:
+        timer = call_later(delay_s, *what)
+        timers.extend([timer] if delay_s == never_s else [])
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", noting)
+    at.mesh.session.stuck = True
+    answer = await at.provider.ask(WORDS)
+    [attachment_id] = at.ingress.calls.get(CALL_ID).attachments
+    gone = session_pb2.MoveOutput(generation=9, attachment_id=attachment_id)
+    for asked in (2, 3):
+        command = session_pb2.Command(command_id=f"c{asked}", call_id=CALL_ID, move_output=gone)
+        at.mesh.session.order(at.ingress.calls.mesh.client_id, command)
+        await until(lambda asked=asked: len(timers) == asked)  # type: ignore[misc]
+        assert [timer.cancelled() for timer in timers] == [True] * (asked - 1) + [False]
+    answer.response.close()
+    await until(lambda: timers[-1].cancelled())
 
 
 async def test_an_answer_that_was_frozen_for_nothing_goes_on(at: Edge) -> None:
