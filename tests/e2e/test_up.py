@@ -44,6 +44,14 @@ def test_up_says_once_that_it_is_ready_serves_and_leaves_with_0_on_ctrl_c(tmp_pa
         assert house.said().splitlines() == ready
         assert "Traceback" not in house.all_logs()
         assert not (house.state / "run.json").exists()
+        for service in mesh.SERVICES:
+            assert _life(house.service_log(service)) == ["server.started", "drain.began", "drain.ended", "server.ended"]
+
+
+def _life(log: str) -> list[str]:
+    """Return what a service's log tells of its life."""
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    return [event for event in events if re.fullmatch(r"server\..*|drain\.(began|ended|failed)", event)]
 
 
 def test_d8_an_empty_secret_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:

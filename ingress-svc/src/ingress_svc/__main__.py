@@ -24,6 +24,7 @@ async def main() -> None:
         await ingress.drain(signals.second)
     finally:
         await ingress.close()
+        logs.get().info("server.ended", name="ingress-svc")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from svc_runtime import telemetry
+from svc_runtime import logs, telemetry
+from svc_runtime.background import Background
 from svc_runtime.budget import Budget
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError
 from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
+from svc_runtime.server import Health
 
 from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.custom_llm import CustomLlm
@@ -23,6 +25,9 @@ from ingress_svc.adapters.webhook import VapiWebhook
 from ingress_svc.config import Config, apology
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import BEARER, PRESETS, X_VAPI_SECRET, Verifier
+
+_CONDITIONS = ("session-svc", "bargein-svc", "llm-svc", "loop", "background")
+_TELL_EVERY_S = 0.25
 
 
 class Ingress:
@@ -57,6 +62,8 @@ class Ingress:
         self.calls.connect(self._mesh, turns, generate)
         self._blocked: set[str] = set()
         self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
+        self._background = Background()
+        self._health = Health()
         guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=self.counters)
         self.routes = routes(
             webhook=VapiWebhook(
@@ -86,29 +93,47 @@ class Ingress:
 
     @property
     def missing(self) -> list[str]:
-        """What it waits for: services without a stream, and its own loop while that stands still."""
-        return [*self._mesh.missing, *self._blocked]
+        """What it waits for: services without a stream, and what of itself does not run."""
+        return [*self._mesh.missing, *self._blocked, *([] if self._background.ok else ["background"])]
 
     async def start(self) -> None:
         """Connect to the other services, and listen. Raises CannotListen."""
         self._mesh.start()
         self._recorder.start()
         self._watch.start()
-        self._ticking = asyncio.create_task(_keep_ticking(self.calls))
+        self._health.set("drain", True)
+        self._background.keep("tick", self._keep_ticking)
+        self._background.keep("health", self._keep_telling)
         await self._http.start()
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Stop taking work in, and let the answers that are on their way end."""
+        logs.get().info("drain.began", drain_s=self._drain_s)
         self.draining = True
+        self._health.set("drain", False)
         await self._http.stop_listening()
-        await self.calls.drain(self._drain_s, hurry)
+        finished = await self.calls.drain(self._drain_s, hurry)
+        logs.get().info("drain.ended", finished=finished)
 
     async def close(self) -> None:
-        self._ticking.cancel()
+        await self._background.close()
         self._watch.stop()
         await self._http.close()
         await self._mesh.close(grace_s=1.0)
         await self._recorder.close()
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.calls.tick()
+
+    async def _keep_telling(self) -> None:
+        """Log what readiness begins and ceases to wait for, as the other services do."""
+        while True:
+            missing = self.missing
+            for name in _CONDITIONS:
+                self._health.set(name, name not in missing)
+            await asyncio.sleep(_TELL_EVERY_S)
 
 
 def _verifiers(config: Config) -> tuple[Verifier, Verifier]:
@@ -122,12 +147,6 @@ def _verifiers(config: Config) -> tuple[Verifier, Verifier]:
     except ValueError as error:
         raise ConfigError(f"VOICEMESH_VAPI_SECRET: {error}") from error
     return webhooks, llm
-
-
-async def _keep_ticking(calls: Calls) -> None:
-    while True:
-        await asyncio.sleep(TICK_S)
-        calls.tick()
 
 
 def _split(value: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import os
 import random
 import sys
@@ -405,3 +406,27 @@ async def test_d29_an_ingress_that_drains_is_not_ready_and_lets_its_answer_end()
         at.mesh.llm.generations[0].opened.set()
         assert (await answer.all()).text == "Four, then. For when?"
         await draining
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+async def test_d29_a_drain_is_logged_with_whether_it_finished(caplog: pytest.LogCaptureFixture, finishes: bool) -> None:
+    async with edge(drain_s=20.0 if finishes else 0.05) as at:
+        at.mesh.llm.script.gate = 1
+        answer = await at.provider.ask("a table for four")
+        await answer.some("Four, ")
+        with caplog.at_level(logging.INFO, "voicemesh"):
+            draining = asyncio.create_task(at.ingress.drain(asyncio.Event()))
+            if finishes:
+                at.mesh.llm.generations[0].opened.set()
+            await draining
+        await answer.all()
+    told = {record.getMessage(): record.__dict__["fields"] for record in caplog.records}
+    assert [name for name in told if name.startswith("drain.")] == ["drain.began", "drain.answers", "drain.ended"]
+    assert told["drain.ended"] == {"finished": finishes}
+
+
+async def test_a_tick_that_fails_ends_readiness_and_is_logged(at: Edge, caplog: pytest.LogCaptureFixture) -> None:
+    at.ingress.calls.get("vapi:poison").touched_s = None  # type: ignore[assignment]
+    await until(lambda: at.ingress.missing == ["background"])
+    failed = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "background.failed"]
+    assert [(fields["task"], fields["error_type"]) for fields in failed] == [("tick", "TypeError")]

@@ -79,6 +79,8 @@ class Calls:
         self._most_calls = most_calls
         self._idle_s = idle_s
         self._calls: OrderedDict[str, LiveCall] = OrderedDict()
+        self._asking: dict[str, asyncio.TimerHandle] = {}
+        """What asks again, by attachment: one timer each, whoever it was that asked last."""
         self._attached = 0
         self._reported = 0
         self._answering = 0
@@ -147,6 +149,7 @@ class Calls:
         self._answering -= 1
         if not self._answering:
             self._quiet.set()
+        self._ask_no_more(attachment)
         call = self._calls.get(call_id)
         if call is None:
             return
@@ -154,6 +157,8 @@ class Calls:
         self._carry_out(call, call.output.peer_closed(attachment.attachment_id))
 
     def _ask(self, call: LiveCall, attachment: Attachment) -> None:
+        """Ask now, and again after a while unless it has been answered by then."""
+        self._ask_no_more(attachment)
         if attachment.answered or attachment.attachment_id not in call.attachments:
             return
         if attachment.attempts >= ASK_TIMES:
@@ -168,7 +173,13 @@ class Calls:
                 return
             logs.get().warning("answer.history_shortened", messages=len(messages), kept=len(shorter))
             messages = shorter
-        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
+        timer = asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
+        self._asking[attachment.attachment_id] = timer
+
+    def _ask_no_more(self, attachment: Attachment) -> None:
+        timer = self._asking.pop(attachment.attachment_id, None)
+        if timer is not None:
+            timer.cancel()
 
     def _asks(self, call: LiveCall, attachment: Attachment, messages: Sequence[ChatMessage]) -> bool:
         """Ask with this much of the history; False when it is too long for one event."""
@@ -466,8 +477,11 @@ class Calls:
                 del self._calls[call_id]
                 return
 
-    async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
-        """Let the answers that are on their way end, for so long and while nobody is in a hurry; then cut the rest."""
+    async def drain(self, drain_s: float, hurry: asyncio.Event) -> bool:
+        """Let the answers that are on their way end, for so long and while nobody is in a hurry; then cut the rest.
+
+        Returns whether there was none to cut.
+        """
         waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, hurry)]
         await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -478,3 +492,4 @@ class Calls:
             if call.attachments:
                 self._carry_out(call, call.output.ingress_ends())
             self._end_turn(call)
+        return not answering
