@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -16,10 +16,11 @@ from fakes.openai_server import KEY, Mode, openai_server
 from llm_svc.adapters.generation import Contender, Runner
 from llm_svc.adapters.openai import OpenAiModel
 from llm_svc.adapters.scripted import ScriptedModel
-from llm_svc.adapters.servicer import LlmServicer
+from llm_svc.adapters.servicer import GENERATIONS, OUTCOMES, LlmServicer
 from llm_svc.domain.breaker import Breaker, BreakerLimits
 from llm_svc.domain.chat import End, Finish, Text, ToolPiece
 from llm_svc.domain.choice import Kind, ProviderError
+from svc_runtime.metrics import Counters
 from svc_runtime.telemetry import Recorder, recorder
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 from voicemesh.type.v1 import call_pb2, stream_pb2
@@ -50,9 +51,12 @@ async def serving(
     max_generations: int = 10,
     token_gap_s: float = 0.1,
     total_s: float = 60.0,
+    counters: Counters | None = None,
 ) -> AsyncIterator[tuple[llm_pb2_grpc.LlmServiceStub, LlmServicer]]:
     runner = Runner(primary, fallback, token_gap_s=token_gap_s, total_s=total_s)
-    servicer = LlmServicer(runner, notes or recorder("llm-svc", ""), max_generations=max_generations)
+    servicer = LlmServicer(
+        runner, notes or recorder("llm-svc", ""), max_generations=max_generations, counters=counters or Counters()
+    )
     server = grpc.aio.server()
     llm_pb2_grpc.add_LlmServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -272,6 +276,18 @@ async def test_without_a_fallback_a_passing_failure_is_tried_once_more() -> None
         responses = await all_of(stub)
     assert text_of(responses) == "One moment."
     assert not responses[-1].finished.fell_back
+
+
+async def test_generations_are_counted_by_how_they_ended() -> None:
+    counters = Counters()
+    plans: list[list[Step]] = [WELL, [Text("One"), DOWN], [WRONG_KEY], [RuntimeError("x")]]
+    for plan in plans:
+        async with serving(contender(PlannedModel("openai/a", plan)), counters=counters) as (stub, _):
+            with suppress(grpc.aio.AioRpcError):
+                await all_of(stub)
+    counted = {outcome: counters.value(GENERATIONS, outcome=outcome) for outcome in OUTCOMES}
+    assert {outcome for outcome, count in counted.items() if count == 1} == {"stop", "failed", "unavailable", "defect"}
+    assert sum(counted.values()) == 4
 
 
 async def test_a_whole_generation_has_a_deadline() -> None:

@@ -138,6 +138,31 @@ async def test_a_call_ends_with_one_word_and_can_be_listed_and_printed(house: me
     assert first.text.split()[0] in story
 
 
+async def test_every_service_shows_what_it_has_counted(house: mesh.Mesh, line: phone.Line) -> None:
+    counted = {
+        "session-svc": 'voicemesh_session_events_total{durable="yes"}',
+        "bargein-svc": 'voicemesh_bargein_verdicts_total{decision="cut",rule="correction"}',
+        "llm-svc": 'voicemesh_llm_generations_total{outcome="stop"}',
+    }
+    before = {service: _metric(house, service, series) for service, series in counted.items()}
+    call = line.call()
+    _, asked = await _interrupted(call)
+    await asked[-1].is_over()
+    await call.hangs_up()
+    await house.settled()
+    for service, series in counted.items():
+        assert _metric(house, service, series) > before[service]
+        assert _metric(house, service, "voicemesh_stream_active") == 1
+        assert mesh.get(f"http://{house.run()['side_ports'][service]}/readyz") == (200, '{"ready":true,"waits_for":[]}')
+
+
+def _metric(house: mesh.Mesh, service: str, series: str) -> float:
+    status, text = mesh.get(f"http://{house.run()['side_ports'][service]}/metrics")
+    assert status == 200
+    (value,) = (row.removeprefix(series) for row in text.splitlines() if row.startswith(f"{series} "))
+    return float(value)
+
+
 async def test_a_late_word_opens_nothing_after_the_report(house: mesh.Mesh, line: phone.Line) -> None:
     call = line.call()
     await call.begins()

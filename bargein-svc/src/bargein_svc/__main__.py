@@ -9,7 +9,8 @@ from svc_runtime import logs, server, telemetry
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import load
 from svc_runtime.feed import Feed
-from svc_runtime.metrics import Counters
+from svc_runtime.metrics import Counters, Gauge
+from svc_runtime.side_port import SidePort
 from voicemesh.bargein.v1.bargein_pb2_grpc import add_BargeInServiceServicer_to_server
 
 from bargein_svc.adapters.calls import Calls
@@ -34,10 +35,17 @@ async def main() -> None:
         await feed.drain()
         log.info("bargein.drained", calls=len(calls), crowded_out=calls.crowded_out)
 
+    known_calls = Gauge("voicemesh.call.active", "Calls that this replica remembers.", lambda: len(calls))
     recorder.start()
     try:
         await server.serve(
-            "bargein-svc", settings.listen, register, health=server.Health(), drain=drain, drain_s=settings.drain_s
+            "bargein-svc",
+            settings.listen,
+            register,
+            health=server.Health(),
+            drain=drain,
+            drain_s=settings.drain_s,
+            side_port=SidePort(settings.http, counters, [known_calls, feed.gauge()]),
         )
     finally:
         await recorder.close()

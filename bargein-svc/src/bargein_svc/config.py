@@ -31,6 +31,11 @@ class Settings:
     listen: str = setting(
         "VOICEMESH_BARGEIN_LISTEN", "127.0.0.1:50052", meaning="host:port on which bargein-svc listens."
     )
+    http: str = setting(
+        "VOICEMESH_BARGEIN_HTTP",
+        "",
+        meaning="host:port on which bargein-svc answers GET /metrics, /healthz and /readyz; empty for none.",
+    )
     agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: model, greeting, barge-in.")
     max_calls: int = setting(
         "VOICEMESH_BARGEIN_MAX_CALLS",

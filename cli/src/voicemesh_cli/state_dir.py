@@ -27,6 +27,8 @@ class Run:
     """Empty where the secret came from the environment."""
     pids: dict[str, int] = field(default_factory=dict)
     """Process ids of the services."""
+    side_ports: dict[str, str] = field(default_factory=dict)
+    """host:port at which each inner service answers /metrics, /healthz and /readyz; empty where that is off."""
 
 
 class StateDir:

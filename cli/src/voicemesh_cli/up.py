@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -46,17 +46,20 @@ def plan(config: Config, env: Mapping[str, str], state: StateDir) -> Plan:
     # An empty secret was set by somebody: ingress says what is wrong with it.
     if "VOICEMESH_VAPI_SECRET" not in shared and not secret_file:
         secret_file = shared["VOICEMESH_VAPI_SECRET_FILE"] = str(state.dev_secret_file().resolve())
-    shared["VOICEMESH_HTTP_PORT"] = str(config.http_port or _free_port())
-    targets = {}
+    free = _free_ports()
+    shared["VOICEMESH_HTTP_PORT"] = str(config.http_port or next(free))
+    targets, side_ports = {}, {}
     for name, variable in _INNER.items():
-        listen = shared.setdefault(f"VOICEMESH_{variable}_LISTEN", f"127.0.0.1:{_free_port()}")
+        listen = shared.setdefault(f"VOICEMESH_{variable}_LISTEN", f"127.0.0.1:{next(free)}")
+        side_ports[name] = shared.setdefault(f"VOICEMESH_{variable}_HTTP", f"127.0.0.1:{next(free)}")
         targets[name] = shared.setdefault(f"VOICEMESH_{variable}_TARGETS", listen).split(",")[0].strip()
     services = tuple(
         Service(name, (sys.executable, "-m", name.replace("-", "_")), _env_of(name, shared))
         for name in (*_INNER, _INGRESS)
     )
     url = f"http://{_reachable(config.http_host)}:{shared['VOICEMESH_HTTP_PORT']}"
-    return Plan(services, Run(os.getpid(), url, targets, shared["VOICEMESH_STORE"], secret_file))
+    run = Run(os.getpid(), url, targets, shared["VOICEMESH_STORE"], secret_file, side_ports=side_ports)
+    return Plan(services, run)
 
 
 def _env_of(name: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -157,16 +160,15 @@ def _check_port(config: Config) -> None:
             ) from error
 
 
-def _free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    while True:
-        port = random.randint(_FIRST_PORT, _LAST_PORT)
+def _free_ports() -> Iterator[int]:
+    """Yield loopback ports that nothing listens on now, each once."""
+    for port in random.sample(range(_FIRST_PORT, _LAST_PORT + 1), k=1_000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        return port
+        yield port
 
 
 def _reachable(host: str) -> str:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 from svc_runtime import config, logs, server, telemetry
+from svc_runtime.metrics import Counters, Gauge
+from svc_runtime.side_port import SidePort
 from voicemesh.llm.v1.llm_pb2_grpc import add_LlmServiceServicer_to_server
 
 from llm_svc.adapters.servicer import LlmServicer
@@ -22,8 +24,10 @@ async def main() -> None:
     log = logs.setup(SERVICE, settings.log_level)
     agent = load_models(Path(settings.agent_file))
     runner, models = build_runner(settings, agent)
-    recorder = telemetry.recorder(SERVICE, settings.otlp_endpoint)
-    servicer = LlmServicer(runner, recorder, max_generations=settings.max_generations)
+    counters = Counters()
+    recorder = telemetry.recorder(SERVICE, settings.otlp_endpoint, counters=counters)
+    servicer = LlmServicer(runner, recorder, max_generations=settings.max_generations, counters=counters)
+    running = Gauge("voicemesh.generation.active", "Generations that run.", lambda: servicer.running)
     fallback = agent.fallback.label if agent.fallback else ""
     log.info("llm.configured", model=agent.primary.label, fallback=fallback)
     recorder.start()
@@ -36,6 +40,7 @@ async def main() -> None:
             health=server.Health(),
             drain=lambda: servicer.drain(settings.drain_s),
             drain_s=settings.drain_s,
+            side_port=SidePort(settings.http, counters, [running, servicer.feed.gauge()]),
         )
     finally:
         warming.cancel()

@@ -12,6 +12,11 @@ class Settings:
     """Read from ``VOICEMESH_*`` variables. What the agent's models are stands in agent.toml instead."""
 
     listen: str = setting("VOICEMESH_LLM_LISTEN", "127.0.0.1:50053", meaning="host:port on which llm-svc listens.")
+    http: str = setting(
+        "VOICEMESH_LLM_HTTP",
+        "",
+        meaning="host:port on which llm-svc answers GET /metrics, /healthz and /readyz; empty for none.",
+    )
     agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: model, greeting, barge-in.")
     openai_api_key: str = setting(
         "VOICEMESH_OPENAI_API_KEY",

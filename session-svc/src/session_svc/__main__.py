@@ -10,7 +10,8 @@ from svc_runtime import logs, server, telemetry
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError, load
 from svc_runtime.feed import Feed
-from svc_runtime.metrics import Counters
+from svc_runtime.metrics import Counters, Gauge
+from svc_runtime.side_port import SidePort
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.session.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 
@@ -67,8 +68,17 @@ async def main() -> None:
         await feed.drain()
         await table.settle()
 
+    live_calls = Gauge("voicemesh.call.active", "Live calls of this replica.", lambda: table.live_calls)
     try:
-        await server.serve("session-svc", config.listen, register, health=health, drain=drain, drain_s=config.drain_s)
+        await server.serve(
+            "session-svc",
+            config.listen,
+            register,
+            health=health,
+            drain=drain,
+            drain_s=config.drain_s,
+            side_port=SidePort(config.http, counters, [live_calls, feed.gauge()]),
+        )
     finally:
         for task in background:
             task.cancel()

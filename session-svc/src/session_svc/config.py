@@ -17,6 +17,11 @@ class Config:
     listen: str = setting(
         "VOICEMESH_SESSION_LISTEN", "127.0.0.1:50051", meaning="Address that session-svc listens on, host:port."
     )
+    http: str = setting(
+        "VOICEMESH_SESSION_HTTP",
+        "",
+        meaning="host:port on which session-svc answers GET /metrics, /healthz and /readyz; empty for none.",
+    )
     address: str = setting(
         "VOICEMESH_SESSION_ADDRESS",
         "",

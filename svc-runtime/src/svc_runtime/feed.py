@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from svc_runtime import logs
+from svc_runtime.metrics import Gauge
 from svc_runtime.outbox import FeedLimits as FeedLimits
 from svc_runtime.outbox import Outbox
 from svc_runtime.stream import INTERNAL, INVALID, STREAM_VERSION, TOO_LARGE, Outcome, StreamShape
@@ -149,6 +150,10 @@ class Feed:
     def peers(self) -> Mapping[str, Peer]:
         """Every client that is remembered, by its id."""
         return self._peers
+
+    def gauge(self) -> Gauge:
+        """Return how many streams are open, for metrics."""
+        return Gauge("voicemesh.stream.active", "Streams that clients hold open.", lambda: len(self._open_streams))
 
     def start_draining(self) -> None:
         """Ask every client to move. Events are still served."""

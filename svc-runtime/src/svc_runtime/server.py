@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,11 @@ from grpc_health.v1.health import aio as grpc_health
 from svc_runtime import logs
 from svc_runtime.channel import SERVER
 from svc_runtime.config import ConfigError
+from svc_runtime.listen import CannotListen as CannotListen
+from svc_runtime.listen import bound
 from svc_runtime.loop_watch import LoopWatch
+from svc_runtime.metrics import Counters
+from svc_runtime.side_port import SidePort
 
 log = logs.get()
 
@@ -31,10 +34,6 @@ _PROBE_EVERY_S = 0.25
 
 _STOP_GRACE_S = 0.5
 """What calls still open after the drain get to end by themselves."""
-
-
-class CannotListen(Exception):
-    """The address is taken or not ours; the message names it."""
 
 
 class StopSignals:
@@ -115,6 +114,11 @@ class Health:
         return dict(self._conditions)
 
     @property
+    def waits_for(self) -> list[str]:
+        """The conditions that do not hold."""
+        return [name for name, holds in list(self._conditions.items()) if not holds]
+
+    @property
     def loop_lag_ms(self) -> float:
         """How late the loop ran at worst over the last five seconds; 0 before `serve`."""
         return self._loop_watch.lag_ms if self._loop_watch is not None else 0.0
@@ -184,7 +188,7 @@ async def serve(
     drain_s: float,
     on_started: Callable[[int], None] | None = None,
     loop_limit_s: float = 5.0,
-    concurrent_calls: int | None = None,
+    side_port: SidePort | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
@@ -193,20 +197,23 @@ async def serve(
     2. A signal turns health to NOT_SERVING and runs ``drain`` for at most ``drain_s``. New calls are still taken.
     3. The server stops: calls still open get half a second. A second signal goes straight here.
 
-    ``concurrent_calls`` above which a call is answered RESOURCE_EXHAUSTED. Raises CannotListen.
+    ``side_port`` answers for as long as the server does. Raises CannotListen.
     """
-    server = grpc.aio.server(options=SERVER, maximum_concurrent_rpcs=concurrent_calls)
+    server = grpc.aio.server(options=SERVER)
     port = _bind(server, listen)
+    side_port = side_port or SidePort("", Counters())
+    side_port.bind()
     register(server)
     signals = StopSignals()
     with health._serving(server, loop_limit_s=loop_limit_s) as servicer:
         await health._tell_servicer()
-        await server.start()
-        freeze_startup()
-        log.info("server.started", name=service_name, port=port)
-        if on_started is not None:
-            on_started(port)
         try:
+            await server.start()
+            await side_port.open(health)
+            freeze_startup()
+            log.info("server.started", name=service_name, port=port, http_port=side_port.port)
+            if on_started is not None:
+                on_started(port)
             await signals.first.wait()
             health.set("drain", False)
             await _drain(drain, drain_s, hurry=signals.second)
@@ -214,6 +221,7 @@ async def serve(
             await health._tell_servicer()
             servicer.end()
             await server.stop(_STOP_GRACE_S)
+            await side_port.close()
             log.info("server.ended", name=service_name)
 
 
@@ -271,17 +279,9 @@ async def _drain(drain: Callable[[], Awaitable[None]], drain_s: float, *, hurry:
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> int:
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise CannotListen(f"cannot listen on {listen!r}: it must be host:port, for example 127.0.0.1:50051")
     # gRPC reports a taken port on several lines of its own and not in its exception, so it is tried here first.
+    bound(listen).close()
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
         return server.add_insecure_port(listen)
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {listen}: {error.strerror}") from error
     except RuntimeError as error:
         raise CannotListen(f"cannot listen on {listen}: gRPC refused it") from error

@@ -29,7 +29,14 @@ def test_ingress_looks_for_each_service_where_it_listens(tmp_path: Path) -> None
         listen = _env(planned, name)[f"VOICEMESH_{variable}_LISTEN"]
         assert _env(planned, "ingress-svc")[f"VOICEMESH_{variable}_TARGETS"] == listen
         assert planned.run.targets[name] == listen
-    assert len(set(planned.run.targets.values())) == 3
+    assert len({*planned.run.targets.values(), *planned.run.side_ports.values()}) == 6
+    for name, variable in (("session-svc", "SESSION"), ("bargein-svc", "BARGEIN"), ("llm-svc", "LLM")):
+        assert _env(planned, name)[f"VOICEMESH_{variable}_HTTP"] == planned.run.side_ports[name]
+
+
+def test_a_side_port_that_was_switched_off_stays_off(tmp_path: Path) -> None:
+    planned = _plan(tmp_path, VOICEMESH_LLM_HTTP="")
+    assert planned.run.side_ports["llm-svc"] == _env(planned, "llm-svc")["VOICEMESH_LLM_HTTP"] == ""
 
 
 def test_inner_ports_are_none_that_the_system_gives_to_outgoing_connections(tmp_path: Path) -> None:

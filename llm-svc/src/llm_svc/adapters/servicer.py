@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from svc_runtime import logs
 from svc_runtime.feed import Feed, Peer
+from svc_runtime.metrics import Counters
 from svc_runtime.stream import INVALID, Outcome, StreamShape
 from svc_runtime.telemetry import Kind, Recorder, SpanRef, new_trace, parse_traceparent
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
@@ -27,6 +28,15 @@ MODELS_TRIED = "voicemesh-models-tried"
 """Trailing metadata of a generation for which every model was tried in vain."""
 _CANCELLED = "cancelled"
 _GOOD = frozenset({_CANCELLED, *(finish.value for finish in Finish if finish is not Finish.FAILED)})
+GENERATIONS = "voicemesh.llm.generations"
+OUTCOMES = (
+    _CANCELLED,
+    *(finish.value for finish in Finish),
+    "drained",
+    "defect",
+    "deadline_exceeded",
+    "unavailable",
+)
 
 
 class _Aborted(Exception):
@@ -42,10 +52,12 @@ class _Aborted(Exception):
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     """Implements LlmService. The provider's work runs in a task of its own: see `Generate`."""
 
-    def __init__(self, runner: Runner, recorder: Recorder, *, max_generations: int) -> None:
+    def __init__(self, runner: Runner, recorder: Recorder, *, max_generations: int, counters: Counters) -> None:
         self._runner = runner
         self._recorder = recorder
         self._max_generations = max_generations
+        self._counters = counters
+        counters.declare(GENERATIONS, "Generations by how they ended.", outcome=OUTCOMES)
         self._running: set[asyncio.Task[Ended]] = set()
         self.feed = Feed(SHAPE, self._take_note)
 
@@ -78,6 +90,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             await context.abort(aborted.code, aborted.details, trailing_metadata=((MODELS_TRIED, "1"),))
         finally:
             work.cancel()
+            self._counters.add(GENERATIONS, outcome=outcome)
             self._note_spans(request, tries, outcome, start_ns, work)
 
     async def _ended(self, work: asyncio.Task[Ended], tries: Sequence[Try]) -> Ended:
@@ -101,6 +114,11 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     async def FollowTurns(self, request_iterator: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Take the verdicts on turns; `Feed` reads from ``context``, so the iterator stays untouched."""
         await self.feed.serve(context)
+
+    @property
+    def running(self) -> int:
+        """How many generations run."""
+        return len(self._running)
 
     async def drain(self, within_s: float) -> None:
         """Let running generations end and cancel the rest half a second before ``within_s`` is over.
