@@ -19,8 +19,7 @@ _REFUSED = 2
 _STABLE_S = 30.0
 """A service that has lived so long starts again at once when it dies."""
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
+_TOLD_TO_END = "the services were told to end before they were ready"
 _ASK_AGAIN_S = 0.05
 
 
@@ -53,12 +52,14 @@ class Supervisor:
         self._keepers: list[asyncio.Task[None]] = []
         self._is_up = False
         self._is_ending = False
+        self._starting = asyncio.Lock()
+        """Held while a child is being started: it is ours to end, and not yet among the children."""
         self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self, ready: Callable[[], Awaitable[bool]], ready_s: float) -> None:
         """Start every service and wait until ``ready`` says so.
 
-        Raises CannotStart when a service refuses its settings, or when ``ready_s`` seconds were not enough.
+        Raises CannotStart when a service refuses its settings, when ``ready_s`` seconds were not enough, or at `stop`.
         """
         for service in self._services:
             await self._start(service)
@@ -79,13 +80,12 @@ class Supervisor:
     async def stop(self) -> None:
         """End every service: SIGTERM, and SIGKILL to what is left after the grace."""
         self._is_ending = True
+        self._refuse(_TOLD_TO_END)
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        first = [child for name, child in self._children.items() if name in self._stop_first]
-        rest = [child for name, child in self._children.items() if name not in self._stop_first]
-        for group in (first, rest):
-            await asyncio.gather(*(self._end(child) for child in group))
+        async with self._starting:
+            await self._end_all()
         for log in self._logs.values():
             log.close()
 
@@ -96,9 +96,12 @@ class Supervisor:
             child.signal(signal.SIGKILL)
 
     async def _start(self, service: Service) -> None:
-        child = Child(service, self._logs[service.name], self._say)
-        await child.start()
-        self._children[service.name] = child
+        async with self._starting:
+            if self._is_ending:
+                raise CannotStart(_TOLD_TO_END)
+            child = Child(service, self._logs[service.name], self._say)
+            await child.start()
+            self._children[service.name] = child
         self._on_started({name: started.pid for name, started in self._children.items()})
 
     async def _keep(self, service: Service) -> None:
@@ -110,7 +113,8 @@ class Supervisor:
             if self._is_ending:
                 return None
             if code == _REFUSED and not self._is_up:
-                return self._refuse(service)
+                words = " / ".join(self._children[service.name].last_words) or "it did not say why"
+                return self._refuse(f"{service.name} refuses its settings: {words}")
             deaths = 0 if time.monotonic() - began_s >= _STABLE_S else deaths
             delay_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
             deaths += 1
@@ -122,14 +126,20 @@ class Supervisor:
             await self._start(service)
             self._say(f"{service.name} died ({how_it_ended(code)}); restarted")
 
-    def _refuse(self, service: Service) -> None:
-        words = " / ".join(self._children[service.name].last_words) or "it did not say why"
+    def _refuse(self, why: str) -> None:
+        """Let `start` give up, if it still waits."""
         if not self._refusal.done():
-            self._refusal.set_result(f"{service.name} refuses its settings: {words}")
+            self._refusal.set_result(why)
 
     def _last_words(self) -> str:
         said = [f"{name}: {child.last_words[-1]}" for name, child in self._children.items() if child.last_words]
         return "; " + "; ".join(said) if said else ""
+
+    async def _end_all(self) -> None:
+        first = [child for name, child in self._children.items() if name in self._stop_first]
+        rest = [child for name, child in self._children.items() if name not in self._stop_first]
+        for group in (first, rest):
+            await asyncio.gather(*(self._end(child) for child in group))
 
     async def _end(self, child: Child) -> None:
         child.signal(signal.SIGTERM)

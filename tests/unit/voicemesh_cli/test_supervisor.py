@@ -40,6 +40,10 @@ async def _yes() -> bool:
     return True
 
 
+async def _never() -> bool:
+    return False
+
+
 class _Stage:
     """Runs a supervisor over scripts in a directory, and notes what it says."""
 
@@ -132,21 +136,14 @@ async def test_a_service_that_keeps_dying_is_started_again_with_growing_pauses(s
 
 async def test_a_service_that_refuses_its_settings_ends_the_start_with_its_own_words(stage: _Stage) -> None:
     supervisor = stage.supervisor(session=SERVES, ingress=REFUSES)
-
-    async def never() -> bool:
-        return False
-
     with pytest.raises(CannotStart, match="ingress refuses its settings: VOICEMESH_X='soon' is not a number"):
-        await _start(supervisor, never)
+        await _start(supervisor, _never)
     assert stage.starts == 2
 
 
 async def test_services_that_are_not_ready_in_time_end_the_start(stage: _Stage) -> None:
-    async def never() -> bool:
-        return False
-
     with pytest.raises(CannotStart, match=r"within 0.3 s"):
-        await _start(stage.supervisor(session=SERVES), never, 0.3)
+        await _start(stage.supervisor(session=SERVES), _never, 0.3)
 
 
 async def test_ingress_has_ended_before_anybody_else_is_asked_to(stage: _Stage) -> None:
@@ -169,6 +166,18 @@ async def test_a_service_that_does_not_end_is_killed_after_the_grace(stage: _Sta
     await supervisor.stop()
     assert stage.said == ["session did not end within 0.3 s; killed"]
     assert not _is_alive(pid)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 6, 8])
+async def test_a_service_that_is_just_being_started_is_ended_like_the_others(stage: _Stage, steps: int) -> None:
+    supervisor = stage.supervisor(session=SERVES, ingress=SERVES)
+    starting = asyncio.create_task(_start(supervisor, _never))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await supervisor.stop()
+    with pytest.raises(CannotStart, match="told to end"):
+        await starting
+    assert not any(map(_is_alive, stage.pids.values()))
 
 
 async def test_nothing_is_started_again_while_the_services_are_being_ended(stage: _Stage) -> None:
