@@ -35,7 +35,8 @@ class Config:
     store: str = setting(
         "VOICEMESH_STORE",
         "",
-        meaning="Path of session-svc's SQLite file; empty for voicemesh.db in the state directory",
+        meaning="Path of session-svc's SQLite file; empty for voicemesh.sqlite in the state directory (or voicemesh.db, "
+        "where an older version has left only that)",
     )
     log_file_bytes: int = setting(
         "VOICEMESH_LOG_FILE_BYTES",

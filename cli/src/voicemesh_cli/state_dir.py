@@ -40,6 +40,20 @@ class StateDir:
 
     @property
     def store(self) -> Path:
+        """The durable log. One that an older version has left is used further, where there is no other."""
+        return self._older_store if self._older_store.exists() and not self._store.exists() else self._store
+
+    @property
+    def unread_store(self) -> Path | None:
+        """A log that an older version has left beside the one in use: nothing reads it."""
+        return self._older_store if self._older_store.exists() and self._store.exists() else None
+
+    @property
+    def _store(self) -> Path:
+        return self.path / "voicemesh.sqlite"
+
+    @property
+    def _older_store(self) -> Path:
         return self.path / "voicemesh.db"
 
     @property

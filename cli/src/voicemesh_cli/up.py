@@ -74,6 +74,10 @@ async def up(config: Config, env: Mapping[str, str]) -> int:
     state.claim()
     try:
         _check_port(config)
+        if not config.store and (unread := state.unread_store):
+            _say(
+                f"{unread} is not read: {state.store.name} stands beside it; VOICEMESH_STORE={unread} reads it instead"
+            )
         return await _Mesh(config, env, state).serve()
     except CannotStart as error:
         print(f"voicemesh: {error}", file=sys.stderr, flush=True)

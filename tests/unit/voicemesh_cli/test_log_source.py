@@ -41,7 +41,7 @@ async def session() -> AsyncIterator[str]:
 @pytest.fixture
 async def file(tmp_path: Path) -> str:
     """A store's file as session-svc leaves it."""
-    store = await SqliteStore.open(tmp_path / "voicemesh.db")
+    store = await SqliteStore.open(tmp_path / "voicemesh.sqlite")
     epochs = await store.take_slots([7], "127.0.0.1:1")
     rows = tuple(
         LogRow("vapi:c", one.call_seq, one.event.event_id, "kind", 0, 0, one.event.SerializeToString()) for one in KEPT
@@ -50,7 +50,7 @@ async def file(tmp_path: Path) -> str:
     store.commit([Write(7, epochs[7], rows, opened=CallOpened("vapi:c", START_MS))], landed.set_result)
     assert await landed is None
     await store.close()
-    return str(tmp_path / "voicemesh.db")
+    return str(tmp_path / "voicemesh.sqlite")
 
 
 async def test_the_log_is_read_page_by_page_from_session_svc(session: str) -> None:
@@ -91,8 +91,8 @@ async def test_following_goes_on_when_more_is_kept(session: str) -> None:
 
 
 async def test_with_neither_service_nor_file_the_error_names_both() -> None:
-    source = LogSource(target=NOBODY, store="/nowhere/voicemesh.db")
-    with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:9 does not answer.*/nowhere/voicemesh\.db"):
+    source = LogSource(target=NOBODY, store="/nowhere/voicemesh.sqlite")
+    with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:9 does not answer.*/nowhere/voicemesh\.sqlite"):
         await source.events()
     await source.close()
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
 
 import pytest
+from session_svc.config import Config as SessionConfig
 from voicemesh_cli.state_dir import Run, StateDir, StateDirError
 
 
@@ -40,6 +42,22 @@ def test_what_runs_is_told_to_other_commands_until_it_ends(tmp_path: Path) -> No
     assert StateDir(tmp_path).read_run() == run
     state.release()
     assert StateDir(tmp_path).read_run() is None
+
+
+def test_the_log_is_where_session_svc_alone_would_keep_it(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    [default] = (field.default for field in dataclasses.fields(SessionConfig) if field.name == "store")
+    assert state.store == tmp_path / Path(str(default)).name
+    assert state.unread_store is None
+
+
+def test_a_log_of_an_older_version_is_used_further_and_never_left_unread_in_silence(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    older, newer = tmp_path / "voicemesh.db", state.store
+    older.touch()
+    assert (state.store, state.unread_store) == (older, None)
+    newer.touch()
+    assert (state.store, state.unread_store) == (newer, older)
 
 
 def test_a_damaged_run_file_is_an_error_that_names_it(tmp_path: Path) -> None:
