@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from svc_runtime.config import ConfigError, setting
+from svc_runtime.config import setting
+from svc_runtime.toml_file import TomlFile
 
 from bargein_svc.domain.packs import PACKS
 from bargein_svc.domain.phrases import Kind, PhraseBook
@@ -21,7 +18,6 @@ _EXTRA = {
     "correction_phrases": Kind.CORRECTION,
     "acknowledgement_phrases": Kind.ACKNOWLEDGEMENT,
 }
-_KEYS = ("language", "min_words", "greeting_interruptible", *_EXTRA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,63 +56,33 @@ def load_policy(agent_file: str) -> Policy:
 
     Raises ConfigError listing every problem with the file, the key and what would be right.
     """
-    path = Path(agent_file)
-    if not path.exists():
-        return Policy()
-    try:
-        agent = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    section = agent.get("barge_in", {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: barge_in must be a section, [barge_in]")
-    reader = _Section(section)
-    policy = reader.policy()
-    if reader.problems:
-        raise ConfigError("\n".join(f"{path}: [barge_in] {problem}" for problem in reader.problems))
-    return policy
+    file = TomlFile.read(agent_file, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
+    section = file.root.section("barge_in")
+    packs = ", ".join(f'"{name}"' for name in PACKS)
+    languages = section.value("language", "en", _are_languages, f"one of {packs}, or a list of them")
+    min_words = section.whole("min_words", 2, least=0, most=_MOST_MIN_WORDS)
+    interruptible = section.switch("greeting_interruptible", True)
+    extra = {
+        kind: section.value(key, [], _are_phrases, "a list of phrases with at least one word each")
+        for key, kind in _EXTRA.items()
+    }
+    section.refuse_unknown()
+    file.check()
+    names = [languages] if isinstance(languages, str) else languages
+    return Policy(
+        min_words=min_words,
+        greeting_interruptible=interruptible,
+        phrases=PhraseBook([PACKS[name] for name in names], extra),
+    )
 
 
-class _Section:
-    """Reads ``[barge_in]``, going on after a problem so that all are told at once."""
+def _are_languages(value: object) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return bool(names) and all(isinstance(name, str) and name in PACKS for name in names)
 
-    def __init__(self, section: Mapping[str, Any]) -> None:
-        self._section = section
-        self.problems = [f"{key} is not a setting; there are {', '.join(_KEYS)}" for key in section if key not in _KEYS]
 
-    def policy(self) -> Policy:
-        min_words = self._get("min_words", 2)
-        if type(min_words) is not int or not 0 <= min_words <= _MOST_MIN_WORDS:
-            self.problems.append(f"min_words={min_words!r} must be a whole number from 0 to {_MOST_MIN_WORDS}")
-            min_words = 2
-        interruptible = self._get("greeting_interruptible", True)
-        if not isinstance(interruptible, bool):
-            self.problems.append(f"greeting_interruptible={interruptible!r} must be true or false")
-        extra = {kind: self._phrases(key) for key, kind in _EXTRA.items()}
-        return Policy(
-            min_words=min_words,
-            greeting_interruptible=interruptible is not False,
-            phrases=PhraseBook([PACKS[language] for language in self._languages()], extra),
-        )
-
-    def _languages(self) -> list[str]:
-        language = self._get("language", "en")
-        languages = language if isinstance(language, list) else [language]
-        unknown = [one for one in languages if not isinstance(one, str) or one not in PACKS]
-        if unknown or not languages:
-            self.problems.append(f"language={language!r} must be one of {', '.join(PACKS)}, or a list of them")
-            return ["en"]
-        return languages
-
-    def _phrases(self, key: str) -> list[str]:
-        phrases = self._get(key, [])
-        if isinstance(phrases, list) and all(_has_word(phrase) for phrase in phrases):
-            return phrases
-        self.problems.append(f"{key}={phrases!r} must be a list of phrases with at least one word each")
-        return []
-
-    def _get(self, key: str, default: Any) -> Any:
-        return self._section.get(key, default)
+def _are_phrases(value: object) -> bool:
+    return isinstance(value, list) and all(_has_word(phrase) for phrase in value)
 
 
 def _has_word(phrase: object) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
-from svc_runtime.config import ConfigError, setting
+from svc_runtime.config import setting
+from svc_runtime.toml_file import TomlFile
 
 from ingress_svc.domain.signatures import PRESETS
 
@@ -93,14 +92,10 @@ class Config:
 
 def apology(path: str) -> str:
     """Return what the agent says when its model fails. Raises ConfigError naming file and key."""
-    file = Path(path)
-    if not file.exists():
-        return APOLOGY
-    try:
-        agent = tomllib.loads(file.read_text(encoding="utf-8")).get("agent", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
-    text = agent.get("apology", APOLOGY) if isinstance(agent, dict) else None
-    if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"{file}: [agent] apology must be a sentence in quotes")
+    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
+    # session-svc reads its own keys of this section.
+    agent = file.root.section("agent")
+    text = agent.text("apology", APOLOGY)
+    agent.refuse_misspelt()
+    file.check()
     return text

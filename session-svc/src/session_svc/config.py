@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from svc_runtime.config import ConfigError, setting
+from svc_runtime.toml_file import TomlFile
 
 from session_svc.domain.call import Policy
 
@@ -73,17 +72,10 @@ def sync_of(config: Config) -> Literal["normal", "full"]:
 
 def policy(config: Config) -> Policy:
     """Read what the agent file says of the conversation. Raises ConfigError naming file and key."""
-    return Policy(prompt=_prompt(Path(config.agent_file)), idle_ms=round(config.idle_s * 1000))
-
-
-def _prompt(path: Path) -> str:
-    if not path.exists():
-        return ""
-    try:
-        agent = tomllib.loads(path.read_text(encoding="utf-8")).get("agent", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    prompt = agent.get("prompt", "") if isinstance(agent, dict) else None
-    if not isinstance(prompt, str):
-        raise ConfigError(f"{path}: [agent] prompt must be a string")
-    return prompt
+    file = TomlFile.read(config.agent_file, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
+    # ingress-svc reads its own keys of this section.
+    agent = file.root.section("agent")
+    prompt = agent.value("prompt", "", lambda text: isinstance(text, str), "a text in quotes")
+    agent.refuse_misspelt()
+    file.check()
+    return Policy(prompt=prompt, idle_ms=round(config.idle_s * 1000))

@@ -6,21 +6,15 @@ measured time begins and ends, in words), ``budget_ms`` and, where there is one,
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import Section, TomlFile
 
-_KEYS = {"from": "a text", "to": "a text", "budget_ms": "a number above 0", "aim_ms": "a number above 0"}
 _AN_HOUR_MS = 3_600_000
-
-
-class BudgetError(ConfigError):
-    """The budget file cannot be used; the message names the file, the key and what would be right, one to a line."""
 
 
 class Limit(NamedTuple):
@@ -62,28 +56,23 @@ class Budget:
 
     @staticmethod
     def load(path: str | Path) -> Budget:
-        """Read the budget file. Raises BudgetError listing every problem."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise BudgetError(f"{path}: cannot be read ({error.strerror}); give the path of a budget file") from error
-        return Budget.parse(text, name=str(path))
+        """Read the budget file. Raises ConfigError listing every problem."""
+        return Budget._of(TomlFile.read(path, hint="give the path of a budget file"))
 
     @staticmethod
     def parse(text: str, *, name: str) -> Budget:
-        """Return the budget in ``text``; ``name`` stands for the file in errors."""
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise BudgetError(f"{name}: is not TOML: {error}") from error
-        problems = _problems(content)
-        if problems:
-            raise BudgetError("\n".join(f"{name}: {problem}" for problem in problems))
-        hops = {
-            hop: Limit(row["from"], row["to"], row["budget_ms"], row.get("aim_ms"))
-            for hop, row in content["hops"].items()
-        }
-        return Budget(content["version"], MappingProxyType(hops))
+        """Return the budget in ``text``; ``name`` stands for the file in errors. Raises ConfigError."""
+        return Budget._of(TomlFile.parse(text, name=name))
+
+    @staticmethod
+    def _of(file: TomlFile) -> Budget:
+        version = file.root.whole("version", 0, required=True)
+        hops = {name: _limit(file, row) for name, row in file.root.section("hops").sections()}
+        if not hops:
+            file.add_problem('there is no hop; give at least one table such as [hops."session.fold"]')
+        file.root.refuse_unknown()
+        file.check()
+        return Budget(version, MappingProxyType(hops))
 
     def limit_us(self, hop: str) -> int:
         """Return the budget of ``hop`` in microseconds, 0 when it has none."""
@@ -98,36 +87,22 @@ class Budget:
         return Judgement(not over, worst_first[0] if over else "", worst_first)
 
 
-def _problems(content: Mapping[str, Any]) -> list[str]:
-    problems = [f"{key!r} is unknown; use 'version' and 'hops'" for key in content if key not in ("version", "hops")]
-    version, hops = content.get("version"), content.get("hops")
-    if not isinstance(version, int) or version is True or version < 1:
-        problems.append(f"version is {version!r}; it must be a whole number from 1")
-    if not isinstance(hops, dict) or not hops:
-        return [*problems, 'there is no hop; give at least one table such as [hops."session.fold"]']
-    for hop, row in hops.items():
-        problems += _row_problems(f'hops."{hop}"', row)
-    return problems
+def _limit(file: TomlFile, row: Section) -> Limit:
+    if row.tables:
+        quotes = 'put the name of a hop in quotes, as in [hops."session.fold"]'
+        file.add_problem(f"{row.heading} holds a table; {quotes}")
+        return Limit("", "", 0.0)
+    limit = Limit(
+        begins=row.text("from", "", required=True),
+        ends=row.text("to", "", required=True),
+        budget_ms=row.value("budget_ms", 0.0, _is_time, "a number above 0", required=True),
+        aim_ms=row.value("aim_ms", None, _is_time, "a number above 0"),
+    )
+    if limit.aim_ms is not None and 0 < limit.budget_ms < limit.aim_ms:
+        row.wrong("aim_ms", f"at most budget_ms ({limit.budget_ms:g})")
+    row.refuse_unknown()
+    return limit
 
 
-def _row_problems(where: str, row: object) -> list[str]:
-    if not isinstance(row, dict):
-        return [f"{where} is {row!r}; it must be a table with {', '.join(_KEYS)}"]
-    if any(isinstance(value, dict) for value in row.values()):
-        return [f'{where} holds a table; put the name of a hop in quotes, as in [hops."session.fold"]']
-    problems = [f"{where}.{key} is unknown; use {', '.join(_KEYS)}" for key in row if key not in _KEYS]
-    for key, form in _KEYS.items():
-        if key not in row:
-            if key != "aim_ms":
-                problems.append(f"{where}.{key} is missing; it must be {form}")
-        elif not _fits(key, row[key]):
-            problems.append(f"{where}.{key} is {row[key]!r}; it must be {form}")
-    if not problems and row.get("aim_ms", 0) > row["budget_ms"]:
-        problems.append(f"{where}.aim_ms is {row['aim_ms']!r}; it must not be above budget_ms ({row['budget_ms']!r})")
-    return problems
-
-
-def _fits(key: str, value: object) -> bool:
-    if key in ("from", "to"):
-        return isinstance(value, str) and bool(value.strip())
+def _is_time(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < _AN_HOUR_MS

@@ -47,22 +47,24 @@ def test_the_section_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[barge_in", r"cannot be read as TOML"),
-        ("barge_in = 3", r"barge_in must be a section"),
-        ("[barge_in]\nmin_word = 3", r"\[barge_in\] min_word is not a setting; there are language, min_words"),
-        ("[barge_in]\nmin_words = 11", r"min_words=11 must be a whole number from 0 to 10"),
-        ("[barge_in]\nmin_words = true", r"min_words=True must be a whole number"),
-        ("[barge_in]\nlanguage = 'de'", r"language='de' must be one of en, es"),
-        ("[barge_in]\nlanguage = []", r"language=\[\] must be one of en, es"),
-        ("[barge_in]\ngreeting_interruptible = 'no'", r"greeting_interruptible='no' must be true or false"),
-        ("[barge_in]\nstop_phrases = 'halt'", r"stop_phrases='halt' must be a list of phrases"),
-        ("[barge_in]\nstop_phrases = ['...', '_']", r"stop_phrases=\['...', '_'\] must be a list of phrases"),
+        ("[barge_in", "is not TOML"),
+        ("barge_in = 3", "barge_in = 3 is not a table; write [barge_in]"),
+        ("[barge_in]\nmin_word = 3", "[barge_in] min_word is not known; did you mean min_words?"),
+        ("[barge_in]\nvoice = 3", "[barge_in] voice is not known; the keys are acknowledgement_phrases, correction_"),
+        ("[barge_in]\nmin_words = 11", "[barge_in] min_words = 11 is not a whole number from 0 to 10"),
+        ("[barge_in]\nmin_words = true", "min_words = true is not a whole number"),
+        ("[barge_in]\nlanguage = 'de'", 'language = "de" is not one of "en", "es", or a list of them'),
+        ("[barge_in]\nlanguage = []", "language = [] is not one of"),
+        ("[barge_in]\ngreeting_interruptible = 'no'", 'greeting_interruptible = "no" is not true or false'),
+        ("[barge_in]\nstop_phrases = 'halt'", 'stop_phrases = "halt" is not a list of phrases'),
+        ("[barge_in]\nstop_phrases = ['...', '_']", 'stop_phrases = ["...", "_"] is not a list of phrases'),
     ],
 )
 def test_a_mistake_is_told_with_file_key_and_what_is_right(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=problem) as error:
+    with pytest.raises(ConfigError) as error:
         policy(tmp_path, text)
-    assert str(tmp_path / "agent.toml") in str(error.value)
+    assert problem in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path / 'agent.toml'}: ")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

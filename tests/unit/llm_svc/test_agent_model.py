@@ -58,29 +58,32 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     [model.fallback]
     provider = "gpt"
     """
-    keys = "base_url, first_token_timeout_s, include_usage, max_tokens, name, provider, temperature"
     assert problems(tmp_path, text) == [
-        'model.name is missing; give the model as its server calls it, for example "gpt-4.1-mini"',
-        "model.base_url is 'localhost:8000'; it begins with http:// or https://, like \"https://api.openai.com/v1\"",
-        "model.temperature = 3 is not a number from 0 to 2",
-        "model.max_tokens = 0 is not a whole number above 0",
-        "model.first_token_timeout_s = 'soon' is not a number from 0.1 to 60",
-        "model.include_usage = 'yes' is not true or false",
-        f"model.tempreature is not known; the keys are {keys}",
-        'model.fallback.provider is \'gpt\'; it is one of "scripted", "openai"',
+        '[model] name is missing; it must be the model as its server calls it, for example "gpt-4.1-mini"',
+        '[model] base_url = "localhost:8000" is not a URL with http:// or https://, like "https://api.openai.com/v1"',
+        "[model] temperature = 3 is not a number from 0 to 2",
+        "[model] max_tokens = 0 is not a whole number from 1",
+        '[model] first_token_timeout_s = "soon" is not a number from 0.1 to 60',
+        '[model] include_usage = "yes" is not true or false',
+        "[model] tempreature is not known; did you mean temperature?",
+        '[model.fallback] provider = "gpt" is not one of "scripted", "openai"',
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", 'has no table [model]; the least is provider = "scripted"'),
+        ("", '[model] provider is missing; it must be one of "scripted", "openai"'),
         ("[model", "is not TOML"),
-        ("[model]", 'model.provider is missing; it is one of "scripted", "openai"'),
-        ('[model]\nprovider = "scripted"\nname = "gpt"', "model.name is 'gpt'; the only scripted model is \"booking\""),
+        ("[model]", '[model] provider is missing; it must be one of "scripted", "openai"'),
+        ("model = 3", "model = 3 is not a table; write [model]"),
+        (
+            '[model]\nprovider = "scripted"\nname = "gpt"',
+            '[model] name = "gpt" is not "booking", the only scripted model',
+        ),
         (
             '[model]\nprovider = "scripted"\nfallback = "b"',
-            "model.fallback = 'b' is not a table; write [model.fallback]",
+            '[model] fallback = "b" is not a table; write [model.fallback]',
         ),
     ],
 )

@@ -1,0 +1,192 @@
+"""Settings in a TOML file: typed values out of its sections, and every problem with them told at once.
+
+A getter notes what is wrong and returns its default, so that reading goes on; `TomlFile.check` raises in the end. Each
+problem names the file, the key, its value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from svc_runtime.config import ConfigError
+
+T = TypeVar("T")
+
+_LONGEST_SHOWN = 80
+
+
+class TomlFile:
+    """One file, and what is wrong with it."""
+
+    def __init__(self, name: str, content: Mapping[str, Any]) -> None:
+        self._name = name
+        self._problems: list[str] = []
+        self.root = Section(content, (), self._problems)
+
+    @staticmethod
+    def read(path: str | Path, *, hint: str, required: bool = True) -> TomlFile:
+        """Read the file; one that does not exist is empty where it is not ``required``.
+
+        ``hint`` says what to do about a file that cannot be read. Raises ConfigError.
+        """
+        try:
+            return TomlFile.parse(Path(path).read_bytes(), name=str(path))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not required:
+                return TomlFile(str(path), {})
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
+
+    @staticmethod
+    def parse(text: str | bytes, *, name: str) -> TomlFile:
+        """Read ``text``; ``name`` stands for the file in errors. Raises ConfigError."""
+        try:
+            return TomlFile(name, tomllib.loads(text if isinstance(text, str) else text.decode()))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}: is not TOML: {error}") from error
+
+    def add_problem(self, problem: str) -> None:
+        """Note what no getter can see."""
+        self._problems.append(problem)
+
+    def check(self) -> None:
+        """Raise ConfigError with every problem, one to a line."""
+        if self._problems:
+            raise ConfigError("\n".join(f"{self._name}: {problem}" for problem in self._problems))
+
+
+class Section:
+    """One table of a file; empty where the file has none."""
+
+    def __init__(self, table: Mapping[str, Any], path: Sequence[str], problems: list[str]) -> None:
+        self._table = table
+        self._path = tuple(path)
+        self._problems = problems
+        self._asked: dict[str, None] = {}
+
+    @property
+    def heading(self) -> str:
+        """How the file writes the section, such as ``[hops."a.b"]``."""
+        return f"[{'.'.join(_bare(part) for part in self._path)}]"
+
+    @property
+    def tables(self) -> list[str]:
+        """The keys that hold tables."""
+        return [key for key, value in self._table.items() if isinstance(value, dict)]
+
+    def section(self, key: str) -> Section:
+        """Return the table below ``key``."""
+        path = (*self._path, key)
+        table = self._take(key, {})
+        below = Section(table if isinstance(table, dict) else {}, path, self._problems)
+        if not isinstance(table, dict):
+            self._problems.append(f"{self._named(key)} = {_shown(table)} is not a table; write {below.heading}")
+        return below
+
+    def sections(self) -> Iterator[tuple[str, Section]]:
+        """Yield every key with the table below it: for a section whose keys are names."""
+        for key in self._table:
+            yield key, self.section(key)
+
+    def text(
+        self, key: str, default: T, *, required: bool = False, one_of: Sequence[str] = (), right: str = ""
+    ) -> str | T:
+        """Return a text with at least one visible character, ``one_of`` those where they are given."""
+        if not right:
+            right = f"one of {', '.join(map(_shown, one_of))}" if one_of else "a text in quotes, not an empty one"
+        found: str | T = self.value(key, default, lambda value: _is_text(value, one_of), right, required=required)
+        return found
+
+    def number(self, key: str, default: T, *, least: float, most: float) -> float | T:
+        """Return a number in these bounds, whole or not."""
+        right = f"a number from {least:g} to {most:g}"
+        found: float | T = self.value(key, default, lambda value: _is_number(value, least, most), right)
+        return found
+
+    def whole(
+        self, key: str, default: T, *, least: int = 1, most: int | None = None, required: bool = False
+    ) -> int | T:
+        """Return a whole number in these bounds."""
+        right = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+        found: int | T = self.value(
+            key, default, lambda value: type(value) is int and _is_number(value, least, most), right, required=required
+        )
+        return found
+
+    def switch(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        found: bool = self.value(key, default, lambda value: isinstance(value, bool), "true or false")
+        return found
+
+    def value(self, key: str, default: Any, fits: Callable[[Any], bool], right: str, *, required: bool = False) -> Any:
+        """Return what stands at ``key`` if it ``fits``, and ``default`` otherwise. ``right`` says what would fit."""
+        if key not in self._table:
+            self._take(key, default)
+            if required:
+                self._problems.append(f"{self._named(key)} is missing; it must be {right}")
+            return default
+        found = self._take(key, default)
+        if fits(found):
+            return found
+        self.wrong(key, right)
+        return default
+
+    def wrong(self, key: str, right: str) -> None:
+        """Note that the value of ``key`` is not ``right``: for what two values must be together."""
+        self._problems.append(f"{self._named(key)} = {_shown(self._table[key])} is not {right}")
+
+    def refuse_unknown(self) -> None:
+        """Note every key that was not asked for: a slip of the pen would leave a default in force and say nothing."""
+        for key in self._unknown():
+            near = difflib.get_close_matches(key, self._asked, n=1)
+            help_ = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(sorted(self._asked))}"
+            self._problems.append(f"{self._named(key)} is not known; {help_}")
+
+    def refuse_misspelt(self) -> None:
+        """Do the same for those close to a key that was asked for: in a section that others read too."""
+        for key in self._unknown():
+            if near := difflib.get_close_matches(key, self._asked, n=1, cutoff=0.75):
+                self._problems.append(f"{self._named(key)} is not known; did you mean {near[0]}?")
+
+    def _unknown(self) -> list[str]:
+        return [key for key in self._table if key not in self._asked]
+
+    def _take(self, key: str, default: Any) -> Any:
+        self._asked[key] = None
+        return self._table.get(key, default)
+
+    def _named(self, key: str) -> str:
+        return f"{self.heading} {_bare(key)}" if self._path else _bare(key)
+
+
+def _is_text(value: object, one_of: Sequence[str]) -> bool:
+    return isinstance(value, str) and (value in one_of if one_of else bool(value.strip()))
+
+
+def _is_number(value: object, least: float, most: float | None) -> bool:
+    is_one = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_one and least <= value and (most is None or value <= most)  # type: ignore[operator]
+
+
+def _bare(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _shown(key)
+
+
+def _shown(value: object) -> str:
+    """Return a value as the file writes it, but not all of a long one."""
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(_shown, value))}]"
+    elif isinstance(value, dict):
+        text = "{…}"
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

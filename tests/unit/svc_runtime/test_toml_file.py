@@ -1,0 +1,104 @@
+"""A TOML file is read or refused as a whole; a problem names the file, the key, its value and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import TomlFile
+
+
+def told(file: TomlFile) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        file.check()
+    lines = str(raised.value).splitlines()
+    assert all(line.startswith("x.toml: ") for line in lines)
+    return [line.removeprefix("x.toml: ") for line in lines]
+
+
+def test_values_come_out_in_their_types_and_what_is_not_said_has_its_default() -> None:
+    file = TomlFile.parse(
+        '[a]\ntext = "x"\nwhole = 3\nnumber = 2\nswitch = false\n[a."b.c"]\ntext = "deep"', name="x.toml"
+    )
+    section = file.root.section("a")
+    assert section.text("text", "") == "x"
+    assert section.whole("whole", 1) == 3
+    assert section.number("number", None, least=0, most=2) == 2
+    assert section.switch("switch", True) is False
+    assert section.section("b.c").text("text", "") == "deep"
+    assert (section.text("none", None), section.whole("none", 7), section.switch("none", True)) == (None, 7, True)
+    assert file.root.section("none").text("text", "default") == "default"
+    file.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("text = 3", "[s] text = 3 is not a text in quotes, not an empty one"),
+        ('text = " "', '[s] text = " " is not a text in quotes, not an empty one'),
+        ('word = "c"', '[s] word = "c" is not one of "a", "b"'),
+        ("whole = 1.0", "[s] whole = 1.0 is not a whole number from 1 to 5"),
+        ("whole = true", "[s] whole = true is not a whole number from 1 to 5"),
+        ("whole = 6", "[s] whole = 6 is not a whole number from 1 to 5"),
+        ("number = nan", "[s] number = nan is not a number from 0 to 2"),
+        ("number = false", "[s] number = false is not a number from 0 to 2"),
+        ("switch = 1", "[s] switch = 1 is not true or false"),
+        ("below = [1, 'é']", '[s] below = [1, "é"] is not a table; write [s.below]'),
+        ("text = {a = 1}", "[s] text = {…} is not a text in quotes, not an empty one"),
+        ("wohle = 1", "[s] wohle is not known; did you mean whole?"),
+        ('"a b" = 1', '[s] "a b" is not known; the keys are below, number, switch, text, whole, word'),
+    ],
+)
+def test_a_problem_names_the_key_its_value_and_what_would_be_right(text: str, problem: str) -> None:
+    file = TomlFile.parse(f"[s]\n{text}", name="x.toml")
+    section = file.root.section("s")
+    section.text("text", "")
+    section.text("word", "", one_of=("a", "b"))
+    section.whole("whole", 1, most=5)
+    section.number("number", None, least=0, most=2)
+    section.switch("switch", False)
+    section.section("below")
+    section.refuse_unknown()
+    assert told(file) == [problem]
+
+
+def test_what_is_wrong_reads_as_its_default_so_that_all_problems_are_told() -> None:
+    file = TomlFile.parse("a = 1\n[b]\nc = 2", name="x.toml")
+    assert file.root.text("a", "default") == "default"
+    assert file.root.section("b").text("d", "", required=True) == ""
+    assert told(file) == [
+        "a = 1 is not a text in quotes, not an empty one",
+        "[b] d is missing; it must be a text in quotes, not an empty one",
+    ]
+
+
+def test_a_section_that_others_read_too_refuses_only_what_is_close_to_its_own_keys() -> None:
+    file = TomlFile.parse('[s]\npromt = "x"\nname = "y"\nvoice = "z"', name="x.toml")
+    section = file.root.section("s")
+    section.text("prompt", "")
+    section.refuse_misspelt()
+    assert told(file) == ["[s] promt is not known; did you mean prompt?"]
+
+
+def test_a_long_value_is_not_quoted_in_full() -> None:
+    file = TomlFile.parse(f'a = "{"x" * 10_000}"', name="x.toml")
+    file.root.whole("a", 1)
+    assert len(told(file)[0]) < 150
+
+
+def test_a_file_that_is_not_there_is_empty_only_where_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    assert TomlFile.read(path, hint="set X", required=False).root.text("a", "default") == "default"
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read \(No such file or directory\); set X"):
+        TomlFile.read(path, hint="set X")
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        TomlFile.read(tmp_path, hint="set X", required=False)
+
+
+@pytest.mark.parametrize("content", [b"a = ", b'a = "\xff"'])
+def test_what_is_not_toml_is_told_with_the_place(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"x\.toml: is not TOML: .+"):
+        TomlFile.read(path, hint="")
