@@ -85,8 +85,6 @@ class Chaos:
         self.caller = caller
         self.faults = faults
         self.may_hang_up = hang_up
-        self.forgetful = True
-        """Whether bargein-svc may restart."""
 
     def run(self, schedule: Sequence[int], *, speaking: bool = True, models: bool = True) -> None:
         world = self.world
@@ -134,8 +132,7 @@ class Chaos:
                 moves.append(lambda: session.commit(then_die=True))
         else:
             moves.append(session.recover)
-        if self.forgetful:
-            moves.append(world.bargein.restart)
+        moves.append(world.bargein.restart)
         for ingress in world.ingresses:
             if ingress.session.connected:
                 moves.append(ingress.session.lose)

@@ -14,6 +14,7 @@ from ingress_svc.domain.chat import ChatMessage
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
 from session_svc.domain import commands
+from voicemesh.bargein.v1 import bargein_pb2
 
 CALL = "vapi:1"
 ASK_AGAIN_MS = 1_000
@@ -128,6 +129,7 @@ class IngressSim:
         self.runs: list[Run] = []
         self.lateness = Lateness(world.now_ms / 1000)
         self.frozen = False
+        self.playing: bargein_pb2.PlayoutChanged | None = None
         self.reports = 0
         self.missed: list[Any] = []
         """What had been said to it when it thawed, and is not handled yet."""
@@ -136,7 +138,7 @@ class IngressSim:
 
     def webhook(self, webhook: vapi.Webhook) -> None:
         now_ms = self.world.now_ms
-        watched = wire.watch_event(webhook, received_at_ms=now_ms, traceparent="")
+        watched = wire.watch_event(webhook, received_at_ms=now_ms, traceparent="", playing=self.playing)
         if watched is not None:
             self.bargein.submit(watched)
         self.session.submit(wire.call_event(webhook, received_at_ms=now_ms, traceparent=""))
@@ -259,7 +261,9 @@ class IngressSim:
                 self.ask(self.requests[effect.attachment_id])
             elif isinstance(effect, effects.PlayoutChanged):
                 now_ms = self.world.now_ms
-                self.bargein.submit(wire.playout_event(CALL, effect, now_ms=now_ms, traceparent=""))
+                told = wire.playout_event(CALL, effect, now_ms=now_ms, traceparent="")
+                self.playing = wire.still_playing(told, self.playing)
+                self.bargein.submit(told)
             elif not isinstance(effect, effects.WriteToolCall):
                 self._report(effect)
 

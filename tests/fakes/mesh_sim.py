@@ -167,11 +167,11 @@ class BargeInSim:
     def take(self, link: Link, seq: int) -> None:
         if (link.ingress, seq) not in self.taken:
             self.taken.add((link.ingress, seq))
-            event = bargein_wire.event_of(link.held[seq])
-            self.state, verdict = judge_words(self.state, event, BARGE_IN)
-            if verdict is not None and verdict.decision is Decision.CUT:
-                self.judge.verdict(verdict.through_generation, verdict.spoken_at_ms)
-                link.send(verdict)
+            for event in bargein_wire.events_of(link.held[seq]):
+                self.state, verdict = judge_words(self.state, event, BARGE_IN)
+                if verdict is not None and verdict.decision is Decision.CUT:
+                    self.judge.verdict(verdict.through_generation, verdict.spoken_at_ms)
+                    link.send(verdict)
         link.down.append(("ack", seq))
 
 

@@ -139,7 +139,7 @@ def test_a_filler_or_an_acknowledgement_at_the_end_adds_no_substance() -> None:
 def test_extra_phrases_outweigh_the_packs() -> None:
     book = PhraseBook([PACKS["en"]], {Kind.ACKNOWLEDGEMENT: ["no"], Kind.STOP: ["pineapple"]})
     assert read("no", book=book).kind is Kind.ACKNOWLEDGEMENT
-    assert read("okay pineapple", book=book) == Reading(Kind.STOP, "pineapple", 2, "custom", "okay", 2)
+    assert read("okay pineapple", book=book) == Reading(Kind.STOP, "pineapple", 2, "custom", ("okay", "pineapple"), 2)
 
 
 def test_an_extra_phrase_without_a_word_is_refused() -> None:

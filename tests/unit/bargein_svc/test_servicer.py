@@ -122,6 +122,18 @@ async def test_words_at_one_ingress_are_judged_against_output_that_another_holds
         assert [v.through_generation for v in holder.verdicts] == [4]
 
 
+async def test_words_bring_along_what_plays_to_a_replica_that_has_never_heard_of_it() -> None:
+    sent = message(words("okay stop"))
+    sent.playing.CopyFrom(message(PLAYING).playout)
+    sent.playing.changed_at_ms = 1_500
+    async with serving() as service, connected(service) as ingress:
+        ingress.send(sent)
+        await ingress.settled()
+    (verdict,) = ingress.verdicts
+    assert (verdict.rule, verdict.through_generation, verdict.playout_known) == ("stop_phrase", 3, True)
+    assert verdict.into_playout_ms == 500
+
+
 async def test_calls_do_not_hear_each_other() -> None:
     async with serving() as service, connected(service) as ingress:
         ingress.send(message(PLAYING, call_id="vapi:1"))

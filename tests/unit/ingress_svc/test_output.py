@@ -66,13 +66,13 @@ def test_a_start_opens_the_model_reports_itself_and_tells_that_something_is_prep
     assert start(attached("a"), 1) == [
         OpenGenerate(1, 1, "a", ASKED),
         Started(1, "a"),
-        PlayoutChanged(1, PlayoutState.PREPARING, 1_000),
+        PlayoutChanged(1, PlayoutState.PREPARING, 1_000, answered_tail="a table for four"),
     ]
 
 
 def test_tokens_leave_as_they_come_and_only_the_first_tells_that_playout_began() -> None:
     output = running()
-    assert output.token(1, "Four") == [Write("a", 1, "Four"), PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "Four")]
+    assert output.token(1, "Four") == [Write("a", 1, "Four"), PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "Four", "a table for four")]
     assert output.token(1, ", then.") == [Write("a", 1, ", then.")]
 
 
@@ -85,7 +85,7 @@ def test_the_end_of_the_model_closes_the_request_while_the_agent_sounds_on() -> 
     assert output.finished(1, Finish.LENGTH) == [
         Close("a", Finish.LENGTH),
         Ended(1, 1, "For when?", Finish.LENGTH),
-        PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "For when?"),
+        PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "For when?", "a table for four"),
     ]
     assert output.voice is not None
 
@@ -93,7 +93,7 @@ def test_the_end_of_the_model_closes_the_request_while_the_agent_sounds_on() -> 
 def test_barge_in_sees_the_end_of_what_was_said_and_no_more() -> None:
     long = "word " * 100
     playing = of(running(said=long).finished(1, Finish.STOP), PlayoutChanged)
-    assert playing == [PlayoutChanged(1, PlayoutState.PLAYING, 1_000, long[-TAIL_CHARS:])]
+    assert playing == [PlayoutChanged(1, PlayoutState.PLAYING, 1_000, long[-TAIL_CHARS:], "a table for four")]
 
 
 def test_a_generation_that_said_nothing_is_over_at_its_end() -> None:
@@ -378,7 +378,11 @@ def test_a_move_of_what_is_not_here_to_a_request_that_was_closed_asks_for_nothin
 
 def test_a_replay_gives_the_whole_answer_and_closes() -> None:
     output = attached("b")
-    assert output.replay(1, "b", "Four, then.", 1_000) == [Write("b", 1, "Four, then."), Close("b"), AttachmentClosed("b")]
+    assert output.replay(1, "b", "Four, then.", 1_000) == [
+        Write("b", 1, "Four, then."),
+        Close("b"),
+        AttachmentClosed("b"),
+    ]
     assert output.may_write(1)
 
 

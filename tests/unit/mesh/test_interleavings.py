@@ -63,8 +63,6 @@ def play(seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool) ->
         converse(world, caller, chaos, dice, noise=noise)
     if noise:
         all_at_rest(world)
-    # Restarted within an utterance, bargein-svc takes its final for new words: that answer is cut, and asked for again.
-    chaos.forgetful = False
     last = converse(world, caller, chaos, dice, noise=False)
     all_at_rest(world)
     assert world.judge.complete(last.attachment_id)

@@ -84,13 +84,15 @@ class Judge:
 
     def _judge(self, peer: Peer, message: pb.WatchEvent) -> bool:
         start_ns = time.perf_counter_ns()
-        event = wire.event_of(message)
-        state, verdict = step(self._calls.get(message.call_id), event, self._policy)
+        state = self._calls.get(message.call_id)
+        judged = False
+        for event in wire.events_of(message):
+            state, verdict = step(state, event, self._policy)
+            if verdict is not None:
+                judged = True
+                self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
         self._calls.put(message.call_id, state, self._clock.monotonic_s())
-        if verdict is None:
-            return False
-        self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
-        return True
+        return judged
 
     def _send(self, peer: Peer, message: pb.WatchEvent, verdict: Verdict, *, work_ns: int) -> None:
         item = wire.verdict_message(verdict, call_id=message.call_id)

@@ -34,6 +34,14 @@ class Unreadable(ValueError):
     """The event breaks the contract. Its text names the field and what would be right, and quotes nothing private."""
 
 
+def events_of(message: pb.WatchEvent) -> list[Event]:
+    """Return what ``message`` tells, in the order in which it is to be judged. Raises Unreadable."""
+    event = event_of(message)
+    if not message.HasField("playing"):
+        return [event]
+    return [_playout_of(message.playing, message.playing.changed_at_ms), event]
+
+
 def event_of(message: pb.WatchEvent) -> Event:
     """Return the happening in ``message``. Raises Unreadable; `turn_ended` is not a happening of the call."""
     kind = message.WhichOneof("kind")
@@ -51,7 +59,7 @@ def event_of(message: pb.WatchEvent) -> Event:
         case "interrupted":
             return ProviderInterrupted(event_id=message.event_id, at_ms=message.at_ms)
         case "playout":
-            return _playout_of(message)
+            return _playout_of(message.playout, message.at_ms)
     raise Unreadable("kind is not set, or newer than this process; it must be one that bargein.proto lists")
 
 
@@ -81,6 +89,7 @@ def message_of(event: Event, *, call_id: str) -> pb.WatchEvent:
             message.playout.state = _STATES[event.phase]
             message.playout.answers_until_ms = event.answers_until_ms
             message.playout.said_tail = event.said_tail
+            message.playout.answered_tail = event.answered_tail
     return message
 
 
@@ -148,19 +157,19 @@ def _speech_of(message: pb.WatchEvent) -> AgentSpeech | CallerSpeech:
     raise Unreadable("speech.party is not set; it must be caller or agent")
 
 
-def _playout_of(message: pb.WatchEvent) -> PlayoutChanged:
-    playout = message.playout
+def _playout_of(playout: pb.PlayoutChanged, at_ms: int) -> PlayoutChanged:
     phase = _PHASES.get(playout.state)
     if phase is None:
         raise Unreadable("playout.state is not set; it must be preparing, playing or over")
     if playout.generation < 1:
         raise Unreadable(f"playout.generation is {playout.generation}; our generations count from 1")
     return PlayoutChanged(
-        at_ms=message.at_ms,
+        at_ms=at_ms,
         generation=playout.generation,
         phase=phase,
         answers_until_ms=playout.answers_until_ms,
         said_tail=playout.said_tail,
+        answered_tail=playout.answered_tail,
     )
 
 

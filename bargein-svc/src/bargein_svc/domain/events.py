@@ -72,6 +72,8 @@ class PlayoutChanged:
     """When the last caller word that it answers was spoken."""
     said_tail: str = ""
     """The end of what it has said; empty when nothing is known."""
+    answered_tail: str = ""
+    """The end of the caller's words that it answers. Private."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,15 @@ class Reading(NamedTuple):
     word_count: int
     language: str
     """Of the phrase that matched; empty where none did."""
-    first: str = ""
-    """The first word, normalised. Private."""
+    tokens: tuple[str, ...] = ()
+    """The words, normalised. Private."""
     substance: int = 0
     """Words without fillers and without acknowledgements at the end: "for four, um, okay" says no more than
     "for four"."""
+
+    @property
+    def first(self) -> str:
+        return self.tokens[0] if self.tokens else ""
 
 
 class _Phrase(NamedTuple):
@@ -104,7 +108,7 @@ class PhraseBook:
         if not spoken.tokens:
             return Reading(Kind.NOTHING, "", 0, "")
         reading = self._read(spoken, final=final, min_words=min_words)
-        return reading._replace(first=spoken.tokens[0], substance=self._substance(spoken))
+        return reading._replace(tokens=spoken.tokens, substance=self._substance(spoken))
 
     def _read(self, spoken: Spoken, *, final: bool, min_words: int) -> Reading:
         at, passed, urgent = self._pass_preface(spoken, final=final)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bargein_svc.domain.events import AgentSpeech, AgentWords, Phase, PlayoutChanged
+from bargein_svc.domain.text import normalise
 
 MAX_GENERATIONS = 3
 """Generations remembered: one that is heard, one that replaces it, and one over, lest a late report reopens it."""
@@ -22,6 +23,8 @@ class Generation(NamedTuple):
     answers_until_ms: int
     playing_since_ms: int
     """0 while it has not played."""
+    answered: tuple[str, ...] = ()
+    """The last of the caller's words that it answers, normalised. Private."""
 
 
 class Said(NamedTuple):
@@ -75,6 +78,8 @@ class Audible(NamedTuple):
     preparing: bool = False
     by_edges_only: bool = False
     """The provider speaks and no generation of ours is known to play."""
+    answered: tuple[str, ...] = ()
+    """The last of the caller's words that it answers, normalised. Private."""
 
     def knows(self, spoken_at_ms: int) -> bool:
         """Return whether words spoken then were spoken before it: answered by it, or earlier than its first sound."""
@@ -120,7 +125,8 @@ def sounding(playout: Playout, at_ms: int) -> list[Audible]:
 
 def _with_generation(known: tuple[Generation, ...], event: PlayoutChanged) -> tuple[Generation, ...]:
     since_ms = event.at_ms if event.phase is Phase.PLAYING else 0
-    new = Generation(event.generation, event.phase, event.answers_until_ms, since_ms)
+    answered = normalise(event.answered_tail).tokens if event.answered_tail else ()
+    new = Generation(event.generation, event.phase, event.answers_until_ms, since_ms, answered)
     others = []
     for old in known:
         if old.number == new.number:
@@ -137,6 +143,7 @@ def _merge(one: Generation, other: Generation) -> Generation:
         max(one.phase, other.phase),
         max(one.answers_until_ms, other.answers_until_ms),
         min(starts, default=0),
+        one.answered or other.answered,
     )
 
 
@@ -157,8 +164,13 @@ def _is_over(playout: Playout, generation: Generation) -> bool:
 
 
 def _audible(generation: Generation) -> Audible:
-    preparing = generation.phase is Phase.PREPARING
-    return Audible(generation.number, generation.answers_until_ms, generation.playing_since_ms, preparing=preparing)
+    return Audible(
+        generation.number,
+        generation.answers_until_ms,
+        generation.playing_since_ms,
+        preparing=generation.phase is Phase.PREPARING,
+        answered=generation.answered,
+    )
 
 
 def _unnamed(playout: Playout) -> Audible:

@@ -134,6 +134,8 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, Verdict | N
             return _look_again(state, policy)
         case AgentWords() | AgentSpeech() | PlayoutChanged():
             playout = fold(state.playout, event)
+            if playout == state.playout:
+                return state, None
             return _look_again(state._replace(playout=playout), policy)
 
 
@@ -206,7 +208,7 @@ def _judge(state: State, heard: _Heard, policy: Policy) -> tuple[State, Verdict 
     present = audible(state.playout)
     if not present:
         return state, None
-    unaware = [one for one in present if not one.knows(heard.spoken_at_ms)]
+    unaware = [one for one in present if not (one.knows(heard.spoken_at_ms) or _answers(one, heard))]
     if not unaware:
         return state, _verdict(heard, Rule.STALE_WORDS)
     uncut = [one for one in unaware if not _is_cut(state, one)]
@@ -219,6 +221,13 @@ def _judge(state: State, heard: _Heard, policy: Policy) -> tuple[State, Verdict 
     kept = uncut[0]
     rule = _decide(state.playout, kept, heard, policy)[1]
     return state, _verdict(heard, rule, into_playout_ms=_into_playout(state.playout, kept, heard.at_ms))
+
+
+def _answers(one: Audible, heard: _Heard) -> bool:
+    """Whether ``heard`` only repeats what ``one`` answers: a final whose partials went to a replica that is no more."""
+    words = heard.reading.tokens
+    repeats = bool(words) and one.answered[-len(words) :] == words
+    return repeats and heard.at_ms - one.answers_until_ms <= _REPEATED_WITHIN_MS
 
 
 def _decide(playout: Playout, one: Audible, heard: _Heard, policy: Policy) -> tuple[Decision, Rule]:

@@ -55,6 +55,8 @@ class LiveCall:
     """When that was received, on ours."""
     edges: dict[vapi.Party, int] = field(default_factory=dict)
     """The time of the newest edge of each party's speech: one that is not newer was delivered late, or again."""
+    playing: bargein_pb2.PlayoutChanged | None = None
+    """What bargein-svc was last told of the output, unless that is over."""
     unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
     """Words without an answer from bargein-svc yet, by event id, and what measures the way to their verdict."""
 
@@ -435,6 +437,7 @@ class Calls:
     def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
         traceparent = self.turns.context(call.turn.root) if call.turn is not None else ""
         event = wire.playout_event(call.call_id, change, now_ms=self._clock.now_ms(), traceparent=traceparent)
+        call.playing = wire.still_playing(event, call.playing)
         self.mesh.watch(event)
 
     # --- turns and idleness -------------------------------------------------------------------------------------

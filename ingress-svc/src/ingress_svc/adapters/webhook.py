@@ -83,7 +83,12 @@ class VapiWebhook:
         """Send what bears on barge-in, and measure the way to a verdict."""
         turns = self._calls.turns
         hop = turns.child(ack)
-        event = wire.watch_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
+        event = wire.watch_event(
+            webhook,
+            received_at_ms=received_ns // 1_000_000,
+            traceparent=turns.context(hop),
+            playing=call.playing,
+        )
         if event is None:
             return True
         if not vapi.may_cut(webhook.body):

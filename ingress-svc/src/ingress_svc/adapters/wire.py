@@ -57,8 +57,14 @@ def call_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str) 
     return event
 
 
-def watch_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str) -> bargein_pb2.WatchEvent | None:
-    """Return what bargein-svc is told of a webhook; None when it has no bearing."""
+def watch_event(
+    webhook: vapi.Webhook,
+    *,
+    received_at_ms: int,
+    traceparent: str,
+    playing: bargein_pb2.PlayoutChanged | None = None,
+) -> bargein_pb2.WatchEvent | None:
+    """Return what bargein-svc is told of a webhook; None when it has no bearing. ``playing``: see the contract."""
     body = webhook.body
     event = bargein_pb2.WatchEvent(
         event_id=webhook.event_id, call_id=webhook.call_id, at_ms=webhook.at_ms, received_at_ms=received_at_ms
@@ -67,6 +73,8 @@ def watch_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str)
         event.trace.traceparent = traceparent
     if isinstance(body, vapi.Words):
         _fill_words(event.words, body)
+        if playing is not None and body.party is vapi.Party.CALLER:
+            event.playing.CopyFrom(playing)
     elif isinstance(body, vapi.SpeechEdge):
         _fill_speech(event.speech, body)
     elif isinstance(body, vapi.ProviderInterrupted):
@@ -94,7 +102,19 @@ def playout_event(
     event.playout.state = _STATE[change.state]
     event.playout.answers_until_ms = change.answers_until_ms
     event.playout.said_tail = change.said_tail
+    event.playout.answered_tail = change.answered_tail
     return event
+
+
+def still_playing(
+    told: bargein_pb2.WatchEvent, before: bargein_pb2.PlayoutChanged | None
+) -> bargein_pb2.PlayoutChanged | None:
+    """Return what words carry along as `playing` once bargein-svc was ``told`` of a change."""
+    if told.playout.state != bargein_pb2.PLAYOUT_STATE_OVER:
+        playing = bargein_pb2.PlayoutChanged(changed_at_ms=told.at_ms)
+        playing.MergeFrom(told.playout)
+        return playing
+    return before if before is not None and before.generation != told.playout.generation else None
 
 
 def answer_requested(

@@ -93,6 +93,8 @@ class PlayoutChanged:
     state: PlayoutState
     answers_until_ms: int
     said_tail: str = field(default="", repr=False)
+    answered_tail: str = field(default="", repr=False)
+    """The end of the caller's words that it answers."""
 
 
 @dataclass(frozen=True, slots=True)

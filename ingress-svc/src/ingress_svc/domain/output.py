@@ -35,7 +35,7 @@ from ingress_svc.domain.effects import (
 )
 
 TAIL_CHARS = 200
-"""How much of what was said bargein-svc sees: enough to tell whether it ended in a question."""
+"""How much bargein-svc sees of what was said (did it end in a question?) and of what it answers (is it repeated?)."""
 
 
 @dataclass(slots=True)
@@ -46,6 +46,8 @@ class Voice:
     turn: int
     attachment_id: str
     answers_until_ms: int
+    answered_tail: str = ""
+    """The end of the caller's words that it answers."""
     finish: Finish | None = None
     """How the model ended; None while it runs."""
     said: list[str] = field(default_factory=list)
@@ -110,12 +112,13 @@ class Output:
             return effects + self._not_started(generation, turn, attachment_id, CutReason.STALE)
         if attachment_id not in self.attachments:
             return effects + self._not_started(generation, turn, attachment_id, CutReason.PEER_CLOSED)
-        self._hold(Voice(generation, turn, attachment_id, answers_until_ms))
+        asked = next((message.content for message in reversed(messages) if message.role == "user"), "")
+        self._hold(Voice(generation, turn, attachment_id, answers_until_ms, asked[-TAIL_CHARS:]))
         return [
             *effects,
             OpenGenerate(generation, turn, attachment_id, messages),
             Started(generation, attachment_id),
-            PlayoutChanged(generation, PlayoutState.PREPARING, answers_until_ms),
+            PlayoutChanged(generation, PlayoutState.PREPARING, answers_until_ms, answered_tail=asked[-TAIL_CHARS:]),
         ]
 
     def token(self, generation: int, text: str) -> list[Effect]:
@@ -269,7 +272,7 @@ class Output:
 
     def _playing(self, voice: Voice) -> PlayoutChanged:
         tail = voice.said_text[-TAIL_CHARS:]
-        return PlayoutChanged(voice.generation, PlayoutState.PLAYING, voice.answers_until_ms, tail)
+        return PlayoutChanged(voice.generation, PlayoutState.PLAYING, voice.answers_until_ms, tail, voice.answered_tail)
 
     def _cut(self, through: int, spoken_at_ms: int, reason: CutReason, rule: str) -> list[Effect]:
         """Raise the fence, and silence the voice if the cut names it: by number, or as an answer to older words."""

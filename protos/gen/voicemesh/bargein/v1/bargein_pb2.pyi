@@ -60,13 +60,14 @@ class WatchResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "words", "speech", "interrupted", "playout", "call_over", "turn_ended")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "playing", "words", "speech", "interrupted", "playout", "call_over", "turn_ended")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     AT_MS_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    PLAYING_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
@@ -79,25 +80,30 @@ class WatchEvent(_message.Message):
     at_ms: int
     received_at_ms: int
     trace: _call_pb2.TraceContext
+    playing: PlayoutChanged
     words: _call_pb2.Words
     speech: _call_pb2.SpeechEdge
     interrupted: _call_pb2.ProviderInterrupted
     playout: PlayoutChanged
     call_over: CallOver
     turn_ended: _call_pb2.TurnEnded
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., playout: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., call_over: _Optional[_Union[CallOver, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., playing: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., playout: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., call_over: _Optional[_Union[CallOver, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ...) -> None: ...
 
 class PlayoutChanged(_message.Message):
-    __slots__ = ("generation", "state", "answers_until_ms", "said_tail")
+    __slots__ = ("generation", "state", "answers_until_ms", "said_tail", "answered_tail", "changed_at_ms")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     SAID_TAIL_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_TAIL_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     generation: int
     state: PlayoutState
     answers_until_ms: int
     said_tail: str
-    def __init__(self, generation: _Optional[int] = ..., state: _Optional[_Union[PlayoutState, str]] = ..., answers_until_ms: _Optional[int] = ..., said_tail: _Optional[str] = ...) -> None: ...
+    answered_tail: str
+    changed_at_ms: int
+    def __init__(self, generation: _Optional[int] = ..., state: _Optional[_Union[PlayoutState, str]] = ..., answers_until_ms: _Optional[int] = ..., said_tail: _Optional[str] = ..., answered_tail: _Optional[str] = ..., changed_at_ms: _Optional[int] = ...) -> None: ...
 
 class CallOver(_message.Message):
     __slots__ = ()
