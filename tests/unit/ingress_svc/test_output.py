@@ -72,7 +72,10 @@ def test_a_start_opens_the_model_reports_itself_and_tells_that_something_is_prep
 
 def test_tokens_leave_as_they_come_and_only_the_first_tells_that_playout_began() -> None:
     output = running()
-    assert output.token(1, "Four") == [Write("a", 1, "Four"), PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "Four", "a table for four")]
+    assert output.token(1, "Four") == [
+        Write("a", 1, "Four"),
+        PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "Four", "a table for four"),
+    ]
     assert output.token(1, ", then.") == [Write("a", 1, ", then.")]
 
 

@@ -46,7 +46,7 @@ ORDERS = {
     commands.StartGeneration: st.builds(commands.StartGeneration, INT32, INT32, TEXT, INT64, MESSAGES),
     commands.CutGeneration: st.builds(commands.CutGeneration, INT32, INT64, st.sampled_from(events.CutReason), TEXT),
     commands.MoveOutput: st.builds(commands.MoveOutput, INT32, TEXT),
-    commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT),
+    commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT, INT64),
     commands.RefuseAnswer: st.builds(commands.RefuseAnswer, TEXT, st.sampled_from(events.CutReason)),
 }
 
