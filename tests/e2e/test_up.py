@@ -92,14 +92,16 @@ def test_the_sample_call_is_played_and_told_and_another_call_is_told_otherwise(t
     assert re.search(r"\d generations, [1-9] cut by the caller", sample)
     assert re.search(r"heard \d+ of \d+ words", sample)
     assert "table for four tonight at 8 pm" in sample
-    assert "caller_hung_up" in sample
+    assert "caller hung up after" in sample
     assert "bargein.verdict" in sample
     assert "llm.first_token" in sample
 
+    for story in (sample, told):
+        assert "model: scripted/booking (plays a restaurant, no LLM)" in story
     assert "caller A table for six tomorrow at 6pm, please." in told
     assert "table for six tomorrow at 6 pm" in told
     assert "silence" in told
-    for words in ("Actually", "four", "8 pm", "caller_hung_up", "cut by the caller", "cuts generation"):
+    for words in ("Actually", "four", "8 pm", "caller hung up", "cut by the caller", "cuts generation"):
         assert words not in told
 
 

@@ -14,13 +14,14 @@ from rich.status import Status
 from svc_runtime.config import ConfigError
 from voicemesh.session.v1 import session_pb2 as pb
 
-from voicemesh_cli import render, timeline
+from voicemesh_cli import call_list, render, timeline
 from voicemesh_cli.config import Config
 from voicemesh_cli.log_source import LogSource, LogUnavailable, full_call_id
 from voicemesh_cli.play import Played, PlayFailed, Target, play
 from voicemesh_cli.recording import BadRecording, RecordedCall, parse
 from voicemesh_cli.redact import redacted
 from voicemesh_cli.state_dir import Run, StateDir
+from voicemesh_cli.words import printable
 
 SAMPLE = Path(__file__).parent / "samples" / "restaurant.jsonl"
 _SETTLE_S = 5.0
@@ -71,9 +72,19 @@ def source_of(config: Config, run: Run | None) -> LogSource:
 
 
 async def play_and_show(
-    recorded: RecordedCall, target: Target, source: LogSource, *, speed: float, call_id: str | None, out: Console
+    recorded: RecordedCall,
+    target: Target,
+    source: LogSource,
+    *,
+    run: Run | None,
+    speed: float,
+    call_id: str | None,
+    out: Console,
 ) -> Played:
-    """Play a call, then print its timeline from the durable log. Raises PlayFailed, LogUnavailable."""
+    """Play a call, then print its timeline from the durable log. Raises PlayFailed, LogUnavailable.
+
+    ``run`` is the mesh that runs here, which need not be the one that is played to.
+    """
     with out.status("") as status:
         watch = _Watch(status)
         played = await play(recorded, target, speed=speed, call_id=call_id, on_message=watch.take)
@@ -83,7 +94,8 @@ async def play_and_show(
         raise PlayFailed(f"{len(refused)} of {len(played.deliveries)} webhooks were refused; {first.kind}: {how}")
     if all(delivery.status == 0 for delivery in played.deliveries):
         raise PlayFailed("the call has nothing that could be sent")
-    await show_call(source, full_call_id(played.call_id), out, settle_s=_SETTLE_S)
+    here = run if run and run.url == target.url else None
+    await show_call(source, full_call_id(played.call_id), out, run=here, settle_s=_SETTLE_S)
     return played
 
 
@@ -94,15 +106,20 @@ async def play_sample(run: Run, env: Mapping[str, str]) -> None:
     source = LogSource(target=run.targets["session-svc"], store=run.store)
     try:
         target = target_of(run, env)
-        await play_and_show(read_recording(SAMPLE), target, source, speed=1.0, call_id=None, out=out)
+        await play_and_show(read_recording(SAMPLE), target, source, run=run, speed=1.0, call_id=None, out=out)
     except (PlayFailed, LogUnavailable, NotFound, ConfigError) as error:
         print(f"voicemesh: the sample call failed: {error}", file=sys.stderr, flush=True)
     finally:
         await source.close()
 
 
-async def show_call(source: LogSource, call_id: str, out: Console, *, settle_s: float = 0.0) -> None:
-    """Print the timeline of a call, after waiting at most ``settle_s`` for its end. Raises NotFound."""
+async def show_call(
+    source: LogSource, call_id: str, out: Console, *, run: Run | None = None, settle_s: float = 0.0
+) -> None:
+    """Print the timeline of a call, after waiting at most ``settle_s`` for its end. Raises NotFound.
+
+    ``run`` is the mesh that the call was with, as far as that is known: it knows which model answers.
+    """
     summary = await _summary(source, call_id)
     loop = asyncio.get_running_loop()
     until_s = loop.time() + settle_s
@@ -112,14 +129,15 @@ async def show_call(source: LogSource, call_id: str, out: Console, *, settle_s: 
     if summary is None:
         raise NotFound(f"there is no call {call_id}; `voicemesh calls` lists them")
     events = [event async for page in source.pages(call_id=call_id) for event in page]
-    render.show_timeline(out, timeline.build(events), call_id=call_id, outcome=summary.outcome)
+    model = run.model_at(summary.started_at_ms) if run else ""
+    render.show_timeline(out, timeline.build(events), call_id=call_id, outcome=summary.outcome, model=model)
 
 
 async def show_calls(source: LogSource, out: Console, *, limit: int, as_json: bool, file: TextIO) -> None:
     """List calls, newest first."""
     calls = await source.calls(limit)
     if not as_json:
-        render.show_calls(out, calls)
+        call_list.show_calls(out, calls)
         return
     for call in calls:
         print(json.dumps(_plain(call)), file=file)
@@ -164,5 +182,5 @@ class _Watch:
     def take(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "transcript":
             who = "caller" if message.get("role") == "user" else "agent"
-            words = render.printable(str(message.get("transcript", "")))
+            words = printable(str(message.get("transcript", "")))
             self._status.update(render.heard_now(who, words))

@@ -21,6 +21,7 @@ class Config:
     )
     http_host: str = setting("VOICEMESH_HTTP_HOST", "127.0.0.1", meaning="Address that ingress listens on")
     http_port: int = setting("VOICEMESH_HTTP_PORT", 8080, meaning="Port that ingress listens on; 0 for any free one")
+    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service has to finish its work after SIGTERM, before it is stopped"
     )
@@ -35,8 +36,8 @@ class Config:
     store: str = setting(
         "VOICEMESH_STORE",
         "",
-        meaning="Path of session-svc's SQLite file; empty for voicemesh.sqlite in the state directory (or voicemesh.db, "
-        "where an older version has left only that)",
+        meaning="Path of session-svc's SQLite file; empty for voicemesh.sqlite in the state directory "
+        "(or voicemesh.db, where an older version has left only that)",
     )
     log_file_bytes: int = setting(
         "VOICEMESH_LOG_FILE_BYTES",

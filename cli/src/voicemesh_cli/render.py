@@ -1,24 +1,22 @@
-"""Prints timelines and tables of calls: in colour on a terminal that has it, else as plain text of 100 columns."""
+"""Prints the timeline of a call: in colour on a terminal that has it, else as plain text of 100 columns."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
-from voicemesh.session.v1 import session_pb2 as pb
 
 from voicemesh_cli.timeline import HopLine, Piece, Row, Timeline, TurnHops
+from voicemesh_cli.words import counted, outcome_words, printable
 
 _PLAIN_COLUMNS = 100
-_BAR_COLUMNS = 20
 _TEXT_COLUMN = 17
 """Where the text of a row begins: behind its time and its speaker."""
+_WHY_KEPT = {"cut": "the agent was cut off", "failed": "the model failed", "over_budget": "over budget", "sampled": ""}
 _COLOUR = {"caller": "bold cyan", "agent": "bold green", "vapi": "magenta", "mesh": "yellow"}
 
 
@@ -31,36 +29,29 @@ def console(file: TextIO | None = None, env: Mapping[str, str] = os.environ) -> 
     return Console(file=file, highlight=False, emoji=False)
 
 
-def show_timeline(out: Console, timeline: Timeline, *, call_id: str, outcome: str) -> None:
-    """Print a whole call."""
+def show_timeline(out: Console, timeline: Timeline, *, call_id: str, outcome: str, model: str = "") -> None:
+    """Print a whole call. ``model`` says what answered it; empty where that is not known."""
     marks = _Marks(out)
     out.print()
-    out.print(Text.assemble(" ", ("call ", "dim"), (printable(call_id), "bold"), "  ", (outcome or "live", "bold")))
-    out.print(Text(f" {_numbers(timeline)}", style="dim"))
+    _say(out, Text.assemble(("call ", "dim"), (printable(call_id), "bold")))
+    _say(out, Text.assemble((_ending(timeline, outcome), "bold"), (f", {_numbers(timeline)}", "dim")))
+    if model:
+        _say(out, Text(f"model: {printable(model)}", style="dim"))
     out.print()
     for row in timeline.rows:
         _show_row(out, row, marks)
     if any(piece.fate == "unheard" for row in timeline.rows for piece in row.pieces):
         out.print()
-        out.print(Text(f" what stands behind {marks.cut} was said, and never heard by the caller", style="dim"))
+        _say(out, Text(f"what stands behind {marks.cut} was said, and never heard by the caller", style="dim"))
+    form = _form_of_hops(timeline.turns, marks, out.width)
+    has_begun = False
     for turn in timeline.turns:
         out.print()
-        out.print(_turn_title(turn))
+        has_begun = has_begun or turn.turn > 0
+        _say(out, _turn_title(turn, has_begun=has_begun))
         for hop in turn.hops:
-            out.print(_hop(hop, marks, is_culprit=hop.name == turn.culprit))
+            out.print(_hop(hop, marks, form, is_culprit=hop.name == turn.culprit))
     out.print()
-
-
-def show_calls(out: Console, calls: Sequence[pb.CallSummary]) -> None:
-    """Print a table of calls."""
-    table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
-    for name in ("call", "began", "length", "outcome", "events"):
-        table.add_column(name, justify="right" if name in ("length", "events") else "left", no_wrap=True)
-    for call in calls:
-        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at_ms / 1000))
-        length = f"{(call.ended_at_ms - call.started_at_ms) / 1000:.1f} s" if call.ended_at_ms else ""
-        table.add_row(printable(call.call_id), began, length, call.outcome or "live", str(call.event_count))
-    out.print(table)
 
 
 class _Marks:
@@ -73,11 +64,23 @@ class _Marks:
         self.full, self.empty = ("█", "░") if is_unicode else ("#", ".")
 
 
+def _say(out: Console, text: Text) -> None:
+    """Print ``text`` indented by one column, in as many lines as it takes."""
+    for line in text.wrap(out, max(20, out.width - 2)):
+        line.rstrip()
+        out.print(Text.assemble(" ", line))
+
+
+def _ending(timeline: Timeline, outcome: str) -> str:
+    length = f"{timeline.length_ms / 1000:.1f} s"
+    return f"{outcome_words(outcome)} after {length}" if outcome else f"live, {length} so far"
+
+
 def _numbers(timeline: Timeline) -> str:
-    numbers = [f"{timeline.length_ms / 1000:.1f} s", f"{timeline.generations} generations"]
+    numbers = [counted(timeline.generations, "generation")]
     numbers += [f"{timeline.cut} cut by the caller"] if timeline.cut else []
     numbers += [f"{timeline.dropped} dropped unheard"] if timeline.dropped else []
-    return ", ".join([*numbers, f"{timeline.events} durable events"])
+    return ", ".join([*numbers, counted(timeline.events, "event")])
 
 
 def _show_row(out: Console, row: Row, marks: _Marks) -> None:
@@ -108,32 +111,48 @@ def _append(text: Text, piece: Piece, marks: _Marks, *, told: str) -> None:
         text.append(printable(piece.text), style={"heard": "", "unknown": "italic", "told": told}[piece.fate])
 
 
-def printable(text: str) -> str:
-    """Return ``text``, which came from outside, without what could steer a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _turn_title(turn: TurnHops) -> Text:
-    title = Text(f" turn {turn.turn}" if turn.turn else " outside a turn", style="bold")
+def _turn_title(turn: TurnHops, *, has_begun: bool) -> Text:
+    """``has_begun``: a turn has had its number before, or has it here. Without one, no answer was asked for."""
+    nameless = "between turns" if has_begun else "before the first turn"
+    title = Text(f"turn {turn.turn}" if turn.turn else nameless, style="bold")
     title.append(f", generation {turn.generation}" if turn.generation else "")
-    return title.append(f", {turn.reason.replace('_', ' ')}" if turn.reason else "")
+    why = _WHY_KEPT.get(turn.reason, printable(turn.reason))
+    return title.append(f", {why}" if why else "")
 
 
-def _hop(hop: HopLine, marks: _Marks, *, is_culprit: bool) -> Text:
-    line = Text(f"   {hop.name:<18}{_time(hop.duration_us):>8}  ")
+class _Form(NamedTuple):
+    """How much of a hop's line is shown: the first that fits is taken."""
+
+    bar_columns: int
+    has_times: bool
+
+
+_FORMS = (_Form(20, True), _Form(10, True), _Form(10, False), _Form(0, False))
+
+
+def _form_of_hops(turns: Sequence[TurnHops], marks: _Marks, columns: int) -> _Form:
+    """Return one form for all lines, so that they stand below one another."""
+    hops = [(hop, hop.name == turn.culprit) for turn in turns for hop in turn.hops]
+    for form in _FORMS:
+        if all(len(_hop(hop, marks, form, is_culprit=is_culprit)) <= columns for hop, is_culprit in hops):
+            return form
+    return _FORMS[-1]
+
+
+def _hop(hop: HopLine, marks: _Marks, form: _Form, *, is_culprit: bool) -> Text:
+    line = Text(f"   {hop.name:<17}{_time(hop.duration_us):>7}  ")
+    times = f"  slowest of {hop.count}" if form.has_times and hop.count > 1 else ""
+    gap = "  " if form.bar_columns else ""
     if not hop.budget_us:
-        return line.append(f"{'no budget':<{_BAR_COLUMNS + 14}}{_times(hop)}".rstrip(), style="dim")
+        return line.append(f"{'no budget':<{15 + form.bar_columns + len(gap)}}{times}".rstrip(), style="dim")
     style = "red" if hop.is_over else "green"
     share = min(1.0, hop.duration_us / hop.budget_us)
-    filled = max(1, round(share * _BAR_COLUMNS)) if hop.duration_us else 0
-    line.append(f"of {_time(hop.budget_us):<9}  ", style="dim")
-    line.append(marks.full * filled, style=style).append(marks.empty * (_BAR_COLUMNS - filled), style="dim")
+    filled = max(1, round(share * form.bar_columns)) if hop.duration_us and form.bar_columns else 0
+    line.append(f"of {_time(hop.budget_us):<8}", style="dim")
+    line.append(gap).append(marks.full * filled, style=style)
+    line.append(marks.empty * (form.bar_columns - filled), style="dim")
     line.append("  OVER" if hop.is_over else "  ok", style=f"bold {style}" if hop.is_over else style)
-    return line.append(", the culprit" if is_culprit else "", style=style).append(_times(hop), style="dim")
-
-
-def _times(hop: HopLine) -> str:
-    return f"  slowest of {hop.count}" if hop.count > 1 else ""
+    return line.append(", the culprit" if is_culprit else "", style=style).append(times, style="dim")
 
 
 def _time(us: int) -> str:

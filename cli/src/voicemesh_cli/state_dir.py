@@ -29,6 +29,14 @@ class Run:
     """Process ids of the services."""
     side_ports: dict[str, str] = field(default_factory=dict)
     """host:port at which each inner service answers /metrics, /healthz and /readyz; empty where that is off."""
+    model: str = ""
+    """The models that llm-svc has read from the agent file, for a person; empty where that is not known."""
+    model_since_ms: int = 0
+    """When llm-svc read them: what answered calls that began before is not known."""
+
+    def model_at(self, at_ms: int) -> str:
+        """Return what answers a call that began at ``at_ms``; empty where that is not known."""
+        return self.model if at_ms >= self.model_since_ms else ""
 
 
 class StateDir:

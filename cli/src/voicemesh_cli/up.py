@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,11 +17,13 @@ import aiohttp
 from voicemesh_cli.child import Service
 from voicemesh_cli.commands import play_sample
 from voicemesh_cli.config import Config
+from voicemesh_cli.model import described
 from voicemesh_cli.state_dir import Run, StateDir
 from voicemesh_cli.supervisor import CannotStart, Supervisor
 
 _INNER = {"session-svc": "SESSION", "bargein-svc": "BARGEIN", "llm-svc": "LLM"}
 _INGRESS = "ingress-svc"
+_LLM = "llm-svc"
 _SECRETS_OF = {"VOICEMESH_VAPI_": _INGRESS, "VOICEMESH_OPENAI_": "llm-svc"}
 _GRACE_OVER_DRAIN_S = 2.0
 """A service stops within its drain time and this, or is killed."""
@@ -92,6 +95,7 @@ class _Mesh:
         self._env = env
         self._state = state
         self._plan = plan(config, env, state)
+        self._run = self._plan.run
         self._ending = asyncio.Event()
         self._supervisor = Supervisor(
             self._plan.services,
@@ -127,7 +131,7 @@ class _Mesh:
         url = self._plan.run.url
         _say(f"voicemesh is ready at {url} (webhooks: /vapi/webhook, custom LLM: /vapi/llm; Ctrl-C ends it)")
         if self._config.demo:
-            await play_sample(self._plan.run, self._env)
+            await play_sample(self._run, self._env)
         await asyncio.Event().wait()
 
     def _on_signal(self) -> None:
@@ -143,7 +147,12 @@ class _Mesh:
             return False
 
     def _write_run(self, pids: dict[str, int]) -> None:
-        self._state.write_run(replace(self._plan.run, pids=pids))
+        if pids.get(_LLM) != self._run.pids.get(_LLM):
+            # llm-svc reads the file when it starts.
+            model = described(self._config.agent_file)
+            self._run = replace(self._run, model=model, model_since_ms=time.time_ns() // 1_000_000)
+        self._run = replace(self._run, pids=pids)
+        self._state.write_run(self._run)
 
 
 def _say(line: str) -> None:

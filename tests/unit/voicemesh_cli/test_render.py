@@ -78,18 +78,43 @@ def test_words_of_a_call_cannot_steer_the_terminal() -> None:
     assert "[bold]not markup[/bold]" in file.getvalue()
 
 
-def test_a_live_call_has_no_length_and_says_that_it_lives() -> None:
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_no_line_is_wider_than_its_terminal_and_hops_stand_below_one_another(columns: int) -> None:
+    file = _Terminal()
+    _shown(Console(file=file, width=columns, color_system=None, highlight=False))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    hops = [line for line in lines if line.startswith("   ") and "  of 1" in line]
+    assert len(hops) == 2
+    assert hops[0].index("ok") == hops[1].index("OVER")
+    assert "OVER, the culprit" in hops[1]
+    assert ("█" in hops[1]) == (columns >= 80)
+
+
+def test_a_call_is_headed_by_how_it_ended_and_by_what_answered_it() -> None:
     file = io.StringIO()
-    calls = [
-        pb.CallSummary(call_id="vapi:done", started_at_ms=1000, ended_at_ms=26_000, outcome="completed", event_count=7),
-        pb.CallSummary(call_id="vapi:live", started_at_ms=1000, event_count=2),
+    timeline = build(log(answered(), started(10, 1)))
+    render.show_timeline(render.console(file, {}), timeline, call_id="vapi:c", outcome="", model="a/b (no LLM)")
+    render.show_timeline(render.console(file, {}), timeline, call_id="vapi:c", outcome="failed_mesh")
+    assert file.getvalue().count("model:") == 1
+    assert " live, 0.0 s so far, 1 generation, 2 events\n model: a/b (no LLM)\n" in file.getvalue()
+    assert " failed mesh after 0.0 s, 1 generation, 2 events\n\n" in file.getvalue()
+
+
+def test_what_no_answer_was_asked_for_in_is_told_from_the_turns_by_its_place() -> None:
+    file = io.StringIO()
+    hop = t.Hop(name="ingress.ack", duration_us=4_000, budget_us=100_000, count=1)
+    turns = [
+        event(at_ms, turn_ended=t.TurnEnded(turn=number, generation=number, hops=[hop], reason=reason))
+        for at_ms, number, reason in ((100, 0, "cut"), (200, 1, "over_budget"), (300, 0, "sampled"))
     ]
-    render.show_calls(render.console(file, {}), calls)
-    _, done, live = file.getvalue().splitlines()
-    assert "25.0 s" in done
-    assert "completed" in done
-    assert " s " not in live
-    assert "live" in live.split()
+    render.show_timeline(render.console(file, {}), build(log(answered(), *turns)), call_id="vapi:c", outcome="")
+    titles = [line for line in file.getvalue().splitlines() if "turn" in line]
+    assert titles == [
+        " before the first turn, the agent was cut off",
+        " turn 1, generation 1, over budget",
+        " between turns",
+    ]
 
 
 def test_a_status_without_a_word_of_ours_is_shown_as_it_is() -> None:
