@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import grpc
 from svc_runtime import logs, server, telemetry
+from svc_runtime.background import Background
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError, load
 from svc_runtime.feed import Feed
@@ -55,11 +55,10 @@ async def main() -> None:
     health = server.Health()
     health.watch("store", lambda: store.healthy)
     recorder.start()
-    background = [
-        asyncio.create_task(table.keep_swept()),
-        asyncio.create_task(keep_forgetting(store, SystemClock(), config.retention_h)),
-    ]
-    health.watch("background", lambda: not any(task.done() for task in background))
+    background = Background()
+    background.keep("sweep", table.keep_swept)
+    background.keep("forget", lambda: keep_forgetting(store, SystemClock(), config.retention_h))
+    health.watch("background", lambda: background.ok)
 
     def register(grpc_server: grpc.aio.Server) -> None:
         add_SessionServiceServicer_to_server(Servicer(feed, store), grpc_server)
@@ -80,8 +79,7 @@ async def main() -> None:
             side_port=SidePort(config.http, counters, [live_calls, feed.gauge()]),
         )
     finally:
-        for task in background:
-            task.cancel()
+        await background.close()
         await recorder.close()
         await store.close()
 

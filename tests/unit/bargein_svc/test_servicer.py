@@ -10,9 +10,9 @@ from typing import Any
 import grpc.aio
 from bargein_svc.adapters.calls import Calls
 from bargein_svc.adapters.servicer import REFUSED, SHAPE, VERDICTS, Judge, Servicer
-from bargein_svc.adapters.wire import message_of
 from bargein_svc.domain.events import CallerWords, CallOver, Event, Phase, PlayoutChanged
 from bargein_svc.domain.verdict import Policy
+from fakes.barge_in_wire import message_of
 from svc_runtime.channel import SERVER, open_channel
 from svc_runtime.clock import SystemClock
 from svc_runtime.feed import Feed

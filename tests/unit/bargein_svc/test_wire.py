@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bargein_svc.adapters.wire import Unreadable, event_of, message_of, verdict_message, verdict_of
+from bargein_svc.adapters.wire import Unreadable, event_of, verdict_message
 from bargein_svc.domain.events import (
     AgentSpeech,
     AgentWords,
@@ -20,6 +20,7 @@ from bargein_svc.domain.events import (
     Rule,
     Verdict,
 )
+from fakes.barge_in_wire import message_of, verdict_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voicemesh.bargein.v1 import bargein_pb2 as pb

@@ -16,7 +16,6 @@ from bargein_svc.domain.events import (
     Phase,
     PlayoutChanged,
     ProviderInterrupted,
-    Rule,
     Verdict,
 )
 
@@ -25,9 +24,7 @@ _PHASES = {
     pb.PLAYOUT_STATE_PLAYING: Phase.PLAYING,
     pb.PLAYOUT_STATE_OVER: Phase.OVER,
 }
-_STATES = {phase: state for state, phase in _PHASES.items()}
 _DECISIONS = {Decision.KEEP: pb.DECISION_KEEP, Decision.CUT: pb.DECISION_CUT}
-_DECISIONS_BACK = {number: decision for decision, number in _DECISIONS.items()}
 
 
 class Unreadable(ValueError):
@@ -63,36 +60,6 @@ def event_of(message: pb.WatchEvent) -> Event:
     raise Unreadable("kind is not set, or newer than this process; it must be one that bargein.proto lists")
 
 
-def message_of(event: Event, *, call_id: str) -> pb.WatchEvent:
-    """Return ``event`` on the wire, for replay and tests: without seq, receive time and trace."""
-    message = pb.WatchEvent(call_id=call_id)
-    if isinstance(event, CallOver):
-        message.call_over.SetInParent()
-        return message
-    message.at_ms = event.at_ms
-    match event:
-        case CallerWords():
-            message.event_id = event.event_id
-            stability = call_pb2.STABILITY_FINAL if event.final else call_pb2.STABILITY_PARTIAL
-            message.words.MergeFrom(_words(call_pb2.PARTY_CALLER, stability, event.text))
-        case AgentWords():
-            message.words.MergeFrom(_words(call_pb2.PARTY_AGENT, call_pb2.STABILITY_PARTIAL, event.text))
-        case AgentSpeech():
-            message.speech.MergeFrom(_edge(call_pb2.PARTY_AGENT, started=event.started))
-        case CallerSpeech():
-            message.speech.MergeFrom(_edge(call_pb2.PARTY_CALLER, started=event.started))
-        case ProviderInterrupted():
-            message.event_id = event.event_id
-            message.interrupted.SetInParent()
-        case PlayoutChanged():
-            message.playout.generation = event.generation
-            message.playout.state = _STATES[event.phase]
-            message.playout.answers_until_ms = event.answers_until_ms
-            message.playout.said_tail = event.said_tail
-            message.playout.answered_tail = event.answered_tail
-    return message
-
-
 def verdict_message(verdict: Verdict, *, call_id: str) -> pb.Verdict:
     """Return ``verdict`` on the wire, without its work, receive time and trace."""
     return pb.Verdict(
@@ -107,29 +74,6 @@ def verdict_message(verdict: Verdict, *, call_id: str) -> pb.Verdict:
         spoken_at_ms=verdict.spoken_at_ms,
         playout_known=verdict.playout_known,
         into_playout_ms=verdict.into_playout_ms,
-    )
-
-
-def verdict_of(message: pb.Verdict) -> Verdict:
-    """Return the verdict in ``message``. Raises Unreadable for a decision or rule that is not ours."""
-    decision = _DECISIONS_BACK.get(message.decision)
-    if decision is None:
-        raise Unreadable(f"decision is {message.decision}; it must be {' or '.join(_DECISIONS)}")
-    try:
-        rule = Rule(message.rule)
-    except ValueError:
-        raise Unreadable(f"rule is {message.rule!r}; it must be one of {', '.join(Rule)}") from None
-    return Verdict(
-        event_id=message.event_id,
-        decision=decision,
-        rule=rule,
-        matched=message.matched,
-        word_count=message.word_count,
-        language=message.language,
-        through_generation=message.through_generation,
-        spoken_at_ms=message.spoken_at_ms,
-        playout_known=message.playout_known,
-        into_playout_ms=message.into_playout_ms,
     )
 
 
@@ -171,11 +115,3 @@ def _playout_of(playout: pb.PlayoutChanged, at_ms: int) -> PlayoutChanged:
         said_tail=playout.said_tail,
         answered_tail=playout.answered_tail,
     )
-
-
-def _words(party: call_pb2.Party, stability: call_pb2.Stability, text: str) -> call_pb2.Words:
-    return call_pb2.Words(party=party, stability=stability, text=text)
-
-
-def _edge(party: call_pb2.Party, *, started: bool) -> call_pb2.SpeechEdge:
-    return call_pb2.SpeechEdge(party=party, edge=call_pb2.EDGE_STARTED if started else call_pb2.EDGE_STOPPED)
