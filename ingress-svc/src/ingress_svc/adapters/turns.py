@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from svc_runtime.budget import Budget, Hop
-from svc_runtime.telemetry import Kind, Recorder, SpanRef, new_trace
+from svc_runtime.telemetry import NO_ATTRIBUTES, Kind, Recorder, SpanRef, Value, new_trace
 from voicemesh.type.v1 import call_pb2
 
 from ingress_svc.domain.turn import TurnLog, keep_reason
@@ -40,6 +40,7 @@ class Turns:
     announce: Announce
     one_in: int
     chance: random.Random = field(default_factory=random.Random)
+    _verdicts: dict[tuple[str, bool], Mapping[str, Value]] = field(default_factory=dict)
 
     def opened(self, outside: SpanRef | None = None) -> Turn:
         """Begin a turn; ``outside`` is the span of a W3C context that came with its first event."""
@@ -147,8 +148,14 @@ class Turns:
             error="generation_failed" if turn.log.failed else "",
         )
 
-    def _verdict_on(self, hop: str, duration_us: int) -> dict[str, str | int | float | bool]:
+    def _verdict_on(self, hop: str, duration_us: int) -> Mapping[str, Value]:
         limit_us = self.budget.limit_us(hop)
         if not limit_us:
-            return {}
-        return {"voicemesh.budget_ms": limit_us / 1000, "voicemesh.budget.kept": duration_us <= limit_us}
+            return NO_ATTRIBUTES
+        verdict = (hop, duration_us <= limit_us)
+        # Every event of a traced mesh asks, and there are two answers a hop.
+        attributes = self._verdicts.get(verdict)
+        if attributes is None:
+            attributes = {"voicemesh.budget_ms": limit_us / 1000, "voicemesh.budget.kept": verdict[1]}
+            self._verdicts[verdict] = attributes
+        return attributes
