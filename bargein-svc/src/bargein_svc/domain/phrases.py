@@ -151,7 +151,7 @@ class PhraseBook:
         rest = spoken.tokens[at:]
         if not final and rest in self._unfinished:
             return Reading(Kind.MAYBE_ACKNOWLEDGEMENT, " ".join(rest), spoken.word_count, self._unfinished[rest])
-        words = spoken.word_count - at - sum(token in self._fillers for token in rest)
+        words = spoken.word_count - at - sum(map(self._fillers.__contains__, rest))
         opener = self._openers.get(rest[0])
         if opener is not None and words >= max(min_words, 1):
             return Reading(Kind.OPENER, rest[0], spoken.word_count, opener)
@@ -163,7 +163,7 @@ class PhraseBook:
         beyond = spoken.word_count - end
         while not beyond and end and spoken.tokens[end - 1] in self._idle:
             end -= 1
-        return beyond + sum(token not in self._fillers for token in spoken.tokens[:end])
+        return beyond + end - sum(map(self._fillers.__contains__, spoken.tokens[:end]))
 
     def _match(self, tokens: tuple[str, ...], at: int) -> _Phrase | None:
         if at < len(tokens):

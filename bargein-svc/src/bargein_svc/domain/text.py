@@ -10,6 +10,7 @@ MAX_CHARS = 240
 """How much of an utterance is read word by word: four times the longest `min_words`, so no decision lies beyond."""
 
 _WORD_OR_PAUSE = re.compile(r"\w+(?:(?<=\d)[.,:](?=\d)\w+)*|[,.;:!?…—–]|(?<=\s)-+(?=\s)")
+_MARK = re.compile(r"[^\w\s]|_")
 _APOSTROPHE = re.compile("['’‘ʼ`´]")
 _ACCENT = re.compile("[\u0300-\u036f]")
 _DRAWN_OUT = re.compile(r"([a-z])\1\1+")
@@ -39,7 +40,11 @@ def normalise(text: str) -> Spoken:
         head = _ACCENT.sub("", unicodedata.normalize("NFKD", head))
     head = _APOSTROPHE.sub("", head).casefold()
     head = _DRAWN_OUT.sub(r"\1", _HUM.sub(HUM, head))
-    tokens: list[str] = []
+    if _MARK.search(head) is None:
+        # As most partials come: words and nothing else.
+        tokens = head.split()
+        return Spoken(tuple(tokens), (), len(tokens) + (len(rest.split()) if rest else 0))
+    tokens = []
     pauses: list[int] = []
     for piece in _WORD_OR_PAUSE.findall(head):
         if piece[-1].isalnum():
