@@ -33,9 +33,6 @@ log = logs.get()
 
 OnOutcome = Callable[[Outcome], object]
 
-_GATHER_ROUNDS = 4
-"""How often the loop may come round before what has queued is sent; more rounds bring little more into a message."""
-
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
@@ -309,7 +306,6 @@ class Link:
         while True:
             if not self._due:
                 await self._something_to_send()
-            await self._gather()
             request = self._next_request()
             await write(request)
             if request.bye:
@@ -322,19 +318,6 @@ class Link:
             await self._writer_waits
         finally:
             self._writer_waits = None
-
-    async def _gather(self) -> None:
-        """Let the loop come round for as long as that brings more to send: a message costs, not the events in it.
-
-        There is no timer in it: a quiet loop comes round at once, a busy one does what it had to do anyway.
-        """
-        for _ in range(_GATHER_ROUNDS):
-            waiting = len(self._unsent)
-            if waiting >= self._limits.max_batch_events:
-                return
-            await asyncio.sleep(0)
-            if len(self._unsent) == waiting:
-                return
 
     def _send_now(self) -> None:
         self._due = True
