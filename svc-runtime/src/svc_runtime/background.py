@@ -48,6 +48,12 @@ class Background:
             try:
                 await work()
                 log.error("background.ended", task=name)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # It awaited something that somebody else had cancelled.
+                log.exception("background.failed", error, task=name)
             except Exception as error:
                 log.exception("background.failed", error, task=name)
             finally:

@@ -267,7 +267,7 @@ class Link:
         self._silent_beats = 0
         self._unsent = deque(self._held)
         self._beat_due = bool(self._barriers)
-        self._due = bool(self._unsent) or self._beat_due
+        self._due = bool(self._unsent) or self._beat_due or self._bye_due
         self._set_state(connected=True, draining=response.draining)
         self._handle(response)
 

@@ -67,3 +67,25 @@ def test_an_answer_of_which_no_words_are_known_is_cut_by_any() -> None:
 def test_what_is_told_twice_is_judged_once() -> None:
     for events in permutations([playing(), playing(), final(2_900, "no wait")]):
         assert [v.decision for v in verdicts(events) if v.playout_known].count(Decision.CUT) <= 1
+
+
+def partial(at_ms: int, text: str) -> CallerWords:
+    return CallerWords(event_id=f"p{at_ms}", at_ms=at_ms, final=False, text=text)
+
+
+@pytest.mark.parametrize(
+    ("answered", "again"), [("Okay, can you please stop", "stop"), ("I want a table, no, wait.", "no wait")]
+)
+def test_a_replica_that_heard_the_answered_words_takes_the_same_words_again_for_new(answered: str, again: str) -> None:
+    for words in (partial(2_300, again), final(2_300, again)):
+        given = verdicts([partial(900, answered), final(1_000, answered), playing(answered=answered), words])
+        assert [verdict.decision for verdict in given][-1] is Decision.CUT
+
+
+def test_a_long_utterance_is_known_by_its_end() -> None:
+    long = "I would like a table for four people on Friday evening at half past seven " * 3
+    answered = playing(answered=long[-200:])
+    (verdict,) = verdicts([answered, final(1_900, long)])
+    assert verdict.decision is Decision.KEEP
+    (verdict,) = verdicts([answered, final(1_900, long + "no wait")])
+    assert verdict.decision is Decision.CUT

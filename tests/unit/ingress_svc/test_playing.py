@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
-from fakes.ingress import Edge, edge
+from fakes.ingress import CALL_ID, Edge, edge
 from fakes.streams import until
+from ingress_svc.adapters.wire import still_playing
+from svc_runtime.stream import Overloaded
 from voicemesh.bargein.v1 import bargein_pb2 as pb
 
 
@@ -42,3 +45,27 @@ def _words(at: Edge) -> list[pb.WatchEvent]:
 
 def _told(at: Edge, state: pb.PlayoutState) -> pb.WatchEvent:
     return next(event for event in at.mesh.bargein.events if event.playout.state == state)
+
+
+async def test_words_that_bargein_svc_has_no_room_for_are_not_waited_for(
+    at: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise Overloaded("full")
+
+    monkeypatch.setattr(at.ingress._mesh.bargeins, "of", lambda call_id: SimpleNamespace(submit=full))
+    for word in ("I", "need", "a"):
+        assert (await at.provider.partial(word))[0] == 200
+    assert at.ingress.calls.get(CALL_ID).unjudged == {}
+
+
+def test_playout_that_goes_on_is_told_from_its_start() -> None:
+    def told(state: pb.PlayoutState, at_ms: int, generation: int = 1) -> pb.WatchEvent:
+        return pb.WatchEvent(at_ms=at_ms, playout={"generation": generation, "state": state})
+
+    preparing = still_playing(told(pb.PLAYOUT_STATE_PREPARING, 100), None)
+    playing = still_playing(told(pb.PLAYOUT_STATE_PLAYING, 200), preparing)
+    goes_on = still_playing(told(pb.PLAYOUT_STATE_PLAYING, 900), playing)
+    assert [one and one.changed_at_ms for one in (preparing, playing, goes_on)] == [100, 200, 200]
+    assert still_playing(told(pb.PLAYOUT_STATE_OVER, 950, generation=0), goes_on) is goes_on
+    assert still_playing(told(pb.PLAYOUT_STATE_OVER, 950), goes_on) is None

@@ -193,6 +193,13 @@ def test_a_request_that_was_on_its_way_when_the_caller_cut_in_is_refused(after_m
     assert commands[-1] == Command(INGRESS, RefuseAnswer("b", CutReason.STALE))
 
 
+def test_a_provider_that_insists_although_its_caller_has_said_more_is_refused() -> None:
+    said_more = caller("No wait, make that eight.", 2_900)
+    insists = asked("A table for four.", 2_000 + INSISTS_AFTER_MS + 50, attachment="b")
+    _, commands = fold(*_cut_by_what_was_no_caller(), said_more, insists)
+    assert commands[-1] == Command(INGRESS, RefuseAnswer("b", CutReason.STALE))
+
+
 def test_a_provider_that_insists_well_after_the_cut_gets_a_new_answer_to_the_same_words() -> None:
     asked_ms = 2_000 + INSISTS_AFTER_MS
     again = asked("A table for four.", asked_ms, attachment="b")

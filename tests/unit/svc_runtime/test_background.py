@@ -81,3 +81,21 @@ async def test_work_that_returns_has_died_too(caplog: pytest.LogCaptureFixture) 
     assert [record.getMessage() for record in caplog.records] == ["background.ended"]
     assert not background.ok
     await background.close()
+
+
+async def test_work_that_awaits_what_somebody_else_has_cancelled_starts_again() -> None:
+    starts = 0
+
+    async def run() -> None:
+        nonlocal starts
+        starts += 1
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if starts == 1:
+            lost.cancel()
+        await lost
+
+    background = Background(pause_s=0.001, sound_s=FOR_EVER_S)
+    background.keep("sweep", run)
+    await until(lambda: starts == 2)
+    assert not background.ok
+    await background.close()

@@ -70,6 +70,8 @@ class State(NamedTuple):
     peak: _Peak = _Peak()
     settled_ms: int = 0
     """Time of the newest final."""
+    first_words_ms: int = 0
+    """Time of the oldest words heard here; 0 before any. What was spoken before may have been heard elsewhere."""
     interrupted_id: str = ""
     interrupted_ms: int = 0
     """The provider's newest interruption."""
@@ -88,6 +90,9 @@ _REVISED_WORDS = 1
 _REPEATED_WITHIN_MS = 1_500
 """How long after its last news an utterance is repeated by its recogniser (Vapi's longest wait for an end of turn);
 the same words later, or fewer words, are another utterance whose predecessor's final is still to come."""
+
+_LONG_WORDS = 16
+"""Fewer are told whole."""
 
 _WEIGHTS = {
     Kind.STOP: 3,
@@ -147,6 +152,8 @@ def _on_words(state: State, event: CallerWords, policy: Policy) -> tuple[State, 
         kept = not known or audible(state.playout)
         return state, _verdict(late, Rule.STALE_WORDS, known=known) if kept else None
     settled_before_ms = state.settled_ms
+    if not state.first_words_ms or event.at_ms < state.first_words_ms:
+        state = state._replace(first_words_ms=event.at_ms)
     state, heard = _remember(state, event, reading)
     if not state.playout.known:
         return _judge_blindly(state, heard, settled_before_ms)
@@ -208,7 +215,7 @@ def _judge(state: State, heard: _Heard, policy: Policy) -> tuple[State, Verdict 
     present = audible(state.playout)
     if not present:
         return state, None
-    unaware = [one for one in present if not (one.knows(heard.spoken_at_ms) or _answers(one, heard))]
+    unaware = [one for one in present if not (one.knows(heard.spoken_at_ms) or _answers(state, one, heard))]
     if not unaware:
         return state, _verdict(heard, Rule.STALE_WORDS)
     uncut = [one for one in unaware if not _is_cut(state, one)]
@@ -223,11 +230,20 @@ def _judge(state: State, heard: _Heard, policy: Policy) -> tuple[State, Verdict 
     return state, _verdict(heard, rule, into_playout_ms=_into_playout(state.playout, kept, heard.at_ms))
 
 
-def _answers(one: Audible, heard: _Heard) -> bool:
-    """Whether ``heard`` only repeats what ``one`` answers: a final whose partials went to a replica that is no more."""
-    words = heard.reading.tokens
-    repeats = bool(words) and one.answered[-len(words) :] == words
-    return repeats and heard.at_ms - one.answers_until_ms <= _REPEATED_WITHIN_MS
+def _answers(state: State, one: Audible, heard: _Heard) -> bool:
+    """Whether ``heard`` only repeats what ``one`` answers: a final whose partials went to a replica that is no more.
+
+    A replica that was there when the answered words were spoken knows better: the same words again are new ones.
+    """
+    words, answered = heard.reading.tokens, one.answered
+    if not words or state.first_words_ms <= one.answers_until_ms:
+        return False
+    if heard.at_ms - one.answers_until_ms > _REPEATED_WITHIN_MS:
+        return False
+    if len(words) > len(answered) >= _LONG_WORDS:
+        # Of a long utterance only the end is known, and that may begin within a word.
+        return words[1 - len(answered) :] == answered[1:]
+    return answered[-len(words) :] == words
 
 
 def _decide(playout: Playout, one: Audible, heard: _Heard, policy: Policy) -> tuple[Decision, Rule]:

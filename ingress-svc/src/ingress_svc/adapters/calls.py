@@ -58,7 +58,7 @@ class LiveCall:
     playing: bargein_pb2.PlayoutChanged | None = None
     """What bargein-svc was last told of the output, unless that is over."""
     unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """Words without an answer from bargein-svc yet, by event id, and what measures the way to their verdict."""
+    """What has no answer from bargein-svc yet, by event id, and what measures the way to its verdict."""
 
 
 class Calls:
@@ -270,10 +270,11 @@ class Calls:
 
     def on_verdict(self, verdict: bargein_pb2.Verdict) -> None:
         """Obey bargein-svc: the fence rises here, before anything is awaited."""
-        call = self.get(verdict.call_id)
-        if (judged := call.unjudged.pop(verdict.event_id, None)) is not None:
+        known = self._calls.get(verdict.call_id)
+        if known is not None and (judged := known.unjudged.pop(verdict.event_id, None)) is not None:
             judged()
         if verdict.decision == bargein_pb2.DECISION_CUT:
+            call = self.get(verdict.call_id)
             done = call.output.cut(verdict.through_generation, verdict.spoken_at_ms, verdict.rule)
             self._carry_out_cut(call, done, spoke=verdict.playout_known)
 

@@ -100,7 +100,10 @@ class VapiWebhook:
 
         # The answer itself may take its time where there is nothing to judge.
         call.unjudged[webhook.event_id] = judged
-        return self._mesh.watch(event, lambda _: call.unjudged.pop(webhook.event_id, None))
+        taken = self._mesh.watch(event, lambda _: call.unjudged.pop(webhook.event_id, None))
+        if not taken:
+            del call.unjudged[webhook.event_id]
+        return taken
 
     def _partial(
         self, webhook: vapi.Webhook, words: vapi.Words, ack: SpanRef, received_ns: int, *, taken: bool

@@ -111,7 +111,13 @@ def still_playing(
 ) -> bargein_pb2.PlayoutChanged | None:
     """Return what words carry along as `playing` once bargein-svc was ``told`` of a change."""
     if told.playout.state != bargein_pb2.PLAYOUT_STATE_OVER:
-        playing = bargein_pb2.PlayoutChanged(changed_at_ms=told.at_ms)
+        goes_on = before is not None and (before.generation, before.state) == (
+            told.playout.generation,
+            told.playout.state,
+        )
+        # The end of the model is told as well, and playout began before it.
+        since_ms = before.changed_at_ms if before is not None and goes_on else told.at_ms
+        playing = bargein_pb2.PlayoutChanged(changed_at_ms=since_ms)
         playing.MergeFrom(told.playout)
         return playing
     return before if before is not None and before.generation != told.playout.generation else None

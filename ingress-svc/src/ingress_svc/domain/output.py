@@ -202,7 +202,9 @@ class Output:
         if generation <= self.fence or answers_until_ms < self.cut_spoken_at_ms:
             return [AskAgain(attachment_id)]
         effects: list[Effect] = []
-        if self.voice is None or self.voice.generation != generation:
+        if self.voice is not None and self.voice.generation == generation:
+            self.voice.answers_until_ms = max(self.voice.answers_until_ms, answers_until_ms)
+        else:
             effects += self._give_way(CutReason.SUPERSEDED)
             self._hold(Voice(generation, 0, attachment_id, answers_until_ms, finish=Finish.STOP, said=[said_text]))
         self.attachments.remove(attachment_id)

@@ -105,11 +105,13 @@ def _asked(call: Call, event: Event, request: AnswerRequested, policy: Policy) -
 def _insists(call: Call, event: Event, key: str) -> bool:
     """Whether a provider asks anew, well after the cut, for the words whose answer was cut.
 
-    Then it has heard nothing more of its caller: what cut the answer was a voice in the background, or words that its
+    Where no final has come since either, what cut the answer was a voice in the background, or words that the
     recogniser took back. To refuse it would be to leave the caller in silence.
     """
     latest = call.latest
     if latest is None or latest.status is not Status.CUT or latest.request_key != key:
+        return False
+    if any(u.at_ms >= call.cut.spoken_at_ms for u in call.utterances[-LOOK_BACK:] if u.party == Party.CALLER.value):
         return False
     return _asked_at_ms(call, event) >= call.cut.spoken_at_ms + INSISTS_AFTER_MS
 
