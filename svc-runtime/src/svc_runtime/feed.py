@@ -292,7 +292,7 @@ class Feed:
                 self._take_events(peer, request)
             if request.heartbeat:
                 out.echo = request.heartbeat
-                out.wake()
+                out.wakeup.now()
             if request.bye:
                 return True
             if len(peer._pending) + len(peer._failed) > self._limits.max_unsettled_events:
@@ -336,7 +336,7 @@ class Feed:
             elif out.finishing and not (peer._pending and out.end_code is not grpc.StatusCode.OK):
                 return
             else:
-                await out.wait()
+                await out.wakeup.wait()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

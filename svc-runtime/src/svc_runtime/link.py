@@ -20,7 +20,6 @@ from svc_runtime import logs
 from svc_runtime.stream import (
     INTERNAL,
     PEER_LOST,
-    RIDES_WITHIN_S,
     STREAM_VERSION,
     TAKEN,
     EventTooLarge,
@@ -28,6 +27,7 @@ from svc_runtime.stream import (
     Overloaded,
     StreamShape,
 )
+from svc_runtime.wakeup import Wakeup
 
 log = logs.get()
 
@@ -100,9 +100,7 @@ class Link:
         self._held: dict[int, tuple[Any, int, OnOutcome | None]] = {}
         self._held_bytes = 0
         self._unsent: deque[int] = deque()
-        self._due = False
-        """Something is to be sent now; what merely waits for a ride does not count."""
-        self._ride: asyncio.TimerHandle | None = None
+        self._wakeup = Wakeup()
         self._beat = 0
         self._beat_due = False
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -110,7 +108,6 @@ class Link:
         self._bye_due = False
         self._closing = False
         self._answered_all: asyncio.Future[None] | None = None
-        self._writer_waits: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
 
     @property
@@ -141,11 +138,9 @@ class Link:
         self._held_bytes += size
         self._unsent.append(seq)
         if urgent:
-            self._due = True
-            if self._writer_waits is not None:
-                self._wake_writer()
-        elif self._ride is None and not self._due:
-            self._ride = asyncio.get_running_loop().call_later(RIDES_WITHIN_S, self._ride_ends)
+            self._wakeup.now()
+        else:
+            self._wakeup.soon()
 
     async def barrier(self, timeout_s: float) -> None:
         """Return when all that the server had sent before this call has been handled here.
@@ -157,7 +152,7 @@ class Link:
         self._beat += 1
         self._barriers.append((self._beat, echoed))
         self._beat_due = True
-        self._send_now()
+        self._wakeup.now()
         async with asyncio.timeout(timeout_s):
             await echoed
 
@@ -189,12 +184,12 @@ class Link:
         self._closing = True
         until_s = time.monotonic() + grace_s
         if self._held:
-            self._send_now()
+            self._wakeup.now()
             self._answered_all = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._answered_all], timeout=grace_s)
         if self.connected:
             self._bye_due = True
-            self._send_now()
+            self._wakeup.now()
             # The server ends the stream on a bye; a moment is granted even when the answers took all the grace.
             ended = asyncio.ensure_future(self._closed.wait())
             await asyncio.wait([ended], timeout=max(0.1, until_s - time.monotonic()))
@@ -267,7 +262,7 @@ class Link:
         self._silent_beats = 0
         self._unsent = deque(self._held)
         self._beat_due = bool(self._barriers)
-        self._due = bool(self._unsent) or self._beat_due or self._bye_due
+        self._wakeup.now()
         self._set_state(connected=True, draining=response.draining)
         self._handle(response)
 
@@ -304,33 +299,14 @@ class Link:
     async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         write = call.write
         while True:
-            if not self._due:
-                await self._something_to_send()
+            await self._wakeup.wait()
+            if not (self._unsent or self._beat_due or self._bye_due):
+                continue
             request = self._next_request()
             await write(request)
             if request.bye:
                 # The server ends the stream; the reader sees that.
                 await asyncio.Event().wait()
-
-    async def _something_to_send(self) -> None:
-        self._writer_waits = asyncio.get_running_loop().create_future()
-        try:
-            await self._writer_waits
-        finally:
-            self._writer_waits = None
-
-    def _send_now(self) -> None:
-        self._due = True
-        self._wake_writer()
-
-    def _ride_ends(self) -> None:
-        self._ride = None
-        if self._unsent:
-            self._send_now()
-
-    def _wake_writer(self) -> None:
-        if self._writer_waits is not None and not self._writer_waits.done():
-            self._writer_waits.set_result(None)
 
     def _next_request(self) -> Any:
         """Take what has queued since the last write, within the limits of one message."""
@@ -356,7 +332,8 @@ class Link:
             request.heartbeat = self._beat
         if self._bye_due and not unsent:
             request.bye = True
-        self._due = bool(unsent)
+        if unsent:
+            self._wakeup.now()
         return request
 
     def _floor(self) -> int:
@@ -376,7 +353,7 @@ class Link:
             self._silent_beats += 1
             self._beat += 1
             self._beat_due = True
-            self._send_now()
+            self._wakeup.now()
 
     def _echoed(self, beat: int) -> None:
         while self._barriers and self._barriers[0][0] <= beat:
@@ -395,8 +372,6 @@ class Link:
     def _forsake(self) -> None:
         self._closing = True
         self._closed.set()
-        if self._ride is not None:
-            self._ride.cancel()
         lost = Outcome(PEER_LOST, f"{self.name} was closed before the answer came")
         for seq in list(self._held):
             self._answer(seq, lost)

@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from svc_runtime.stream import RIDES_WITHIN_S, Outcome, StreamShape
+from svc_runtime.stream import Outcome, StreamShape
+from svc_runtime.wakeup import Wakeup
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +54,11 @@ class Outbox:
         self.end_details = ""
         self._shape = shape
         self._limits = limits
-        self._writer_waits: asyncio.Future[None] | None = None
-        self._wakes_later: asyncio.TimerHandle | None = None
+        self.wakeup = Wakeup()
 
     @property
     def empty(self) -> bool:
         return not (self.acks or self.items or self.errors or self.echo or self.draining_due)
-
-    def wake(self) -> None:
-        if self._writer_waits is not None and not self._writer_waits.done():
-            self._writer_waits.set_result(None)
-
-    def _wake_now(self) -> None:
-        self._wakes_later = None
-        self.wake()
-
-    async def wait(self) -> None:
-        self._writer_waits = asyncio.get_running_loop().create_future()
-        try:
-            await self._writer_waits
-        finally:
-            self._writer_waits = None
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
         """End the stream at once; what is queued is not written."""
@@ -85,11 +70,11 @@ class Outbox:
         """End the stream when all that is queued has been written."""
         self.finishing = True
         self.end_code, self.end_details = code, details
-        self.wake()
+        self.wakeup.now()
 
     def drain(self) -> None:
         self.draining = self.draining_due = True
-        self.wake()
+        self.wakeup.now()
 
     def put_item(self, item: Any, size: int) -> bool:
         limits = self._limits
@@ -100,16 +85,15 @@ class Outbox:
             return False
         self.items.append((item, size))
         self.items_bytes += size
-        self.wake()
+        self.wakeup.now()
         return True
 
     def put_ack(self, seq: int, *, urgent: bool = True) -> None:
         self.acks.append(seq)
-        if self._writer_waits is not None:
-            if urgent:
-                self.wake()
-            elif self._wakes_later is None:
-                self._wakes_later = asyncio.get_running_loop().call_later(RIDES_WITHIN_S, self._wake_now)
+        if urgent:
+            self.wakeup.now()
+        else:
+            self.wakeup.soon()
         if len(self.acks) > self._limits.max_queued_answers:
             self.end(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(self.acks)} answers wait for a client that does not read"
@@ -117,7 +101,7 @@ class Outbox:
 
     def put_error(self, seq: int, outcome: Outcome) -> None:
         self.errors.append((seq, outcome))
-        self.wake()
+        self.wakeup.now()
         if len(self.errors) > self._limits.max_queued_answers:
             self.end(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(self.errors)} errors wait for a client that does not read"

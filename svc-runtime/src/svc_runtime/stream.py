@@ -23,9 +23,6 @@ OVERLOADED = 5
 INTERNAL = 6
 """Answers to an event: 0, or the number of the ErrorCode in stream.proto."""
 
-RIDES_WITHIN_S = 0.02
-"""How long what nobody waits for may wait for a message to ride on: a message costs as much as 50 events in it."""
-
 PEER_LOST = 100
 """The answer that a link gives by itself when it is closed with the event still unanswered."""
 
