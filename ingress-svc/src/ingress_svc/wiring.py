@@ -65,10 +65,11 @@ class Ingress:
         self._background = Background()
         self._health = Health()
         guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=self.counters)
+        webhook = VapiWebhook(
+            guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
+        )
         self.routes = routes(
-            webhook=VapiWebhook(
-                guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
-            ),
+            webhook=webhook,
             llm=CustomLlm(guard=guard, calls=self.calls, counters=self.counters),
             missing=lambda: self.missing,
             draining=lambda: self.draining,
@@ -84,7 +85,15 @@ class Ingress:
             ],
             max_body_bytes=config.max_body_bytes,
         )
-        self._http = HttpServer(self.routes, host=config.host, port=config.port, drain_s=config.drain_s)
+        self._http = HttpServer(
+            self.routes,
+            webhook.receive,
+            draining=lambda: self.draining,
+            max_body_bytes=config.max_body_bytes,
+            host=config.host,
+            port=config.port,
+            drain_s=config.drain_s,
+        )
 
     @property
     def port(self) -> int:

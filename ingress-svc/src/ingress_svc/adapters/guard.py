@@ -10,9 +10,10 @@ from aiohttp import web
 from svc_runtime.metrics import Counters
 
 from ingress_svc.domain import vapi_llm
-from ingress_svc.domain.signatures import MismatchReason, SignatureMismatch, Verifier
+from ingress_svc.domain.signatures import Headers, MismatchReason, SignatureMismatch, Verifier
 
 REFUSED = "voicemesh.requests.refused"
+UNPROVEN = "the request is not signed as configured"
 
 Form = Callable[[str, str], str]
 """Makes the body of a refusal from its message and its code."""
@@ -29,18 +30,35 @@ class Guard:
         reasons = ("too_large", "encoding", *(reason.value for reason in MismatchReason))
         counters.declare(REFUSED, "Requests refused before their body was parsed.", reason=reasons)
 
-    async def webhook(self, request: web.Request) -> tuple[bytes, int]:
-        """Return the raw body of a webhook, and when its last byte had been read (wall clock, ns).
+    async def webhook(self, request: web.Request) -> bytes:
+        """Return the raw body of a webhook, for `proves` to judge. Raises the HTTP error to answer with."""
+        return await self._body(request, _error_text)
 
-        Raises the HTTP error to answer with.
-        """
-        return await self._body(request, self._webhooks, lambda message, _: error_text(message))
+    def proves(self, headers: Headers, raw: bytes, *, url: str, now_s: float) -> bool:
+        """Return whether a webhook comes from whom it says; counted when it does not."""
+        return self._proves(self._webhooks, headers, raw, url=url, now_s=now_s)
 
     async def llm(self, request: web.Request) -> tuple[bytes, int]:
-        """The same for a custom-LLM request, whose peer reads OpenAI's error object."""
-        return await self._body(request, self._llm, _openai_error_text)
+        """Return the raw body of a proven custom-LLM request, and when its last byte had been read (wall clock, ns).
 
-    async def _body(self, request: web.Request, verifier: Verifier, form: Form) -> tuple[bytes, int]:
+        Its peer reads OpenAI's error object. Raises the HTTP error to answer with.
+        """
+        raw = await self._body(request, _openai_error_text)
+        received_ns = time.time_ns()
+        if not self._proves(self._llm, request.headers, raw, url=url_of(request), now_s=received_ns / 1e9):
+            text = _openai_error_text(UNPROVEN, "invalid_api_key")
+            raise web.HTTPUnauthorized(text=text, content_type="application/json")
+        return raw, received_ns
+
+    def _proves(self, verifier: Verifier, headers: Headers, raw: bytes, *, url: str, now_s: float) -> bool:
+        try:
+            verifier.verify(headers, method="POST", url=url, body=raw, now_s=now_s)
+        except SignatureMismatch as error:
+            self._counters.add(REFUSED, reason=error.reason.value)
+            return False
+        return True
+
+    async def _body(self, request: web.Request, form: Form) -> bytes:
         # aiohttp hands out inflated bytes, and the signature covers those that were sent.
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             self._counters.add(REFUSED, reason="encoding")
@@ -49,19 +67,9 @@ class Guard:
         if (request.content_length or 0) > self._max_body_bytes:
             raise self._too_large(form)
         try:
-            raw = await request.read()
+            return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large(form) from None
-        received_ns = time.time_ns()
-        # Put together here: `request.url` raises at a Host header that is none.
-        url = f"{request.scheme}://{request.host}{request.path_qs}" if verifier.signs_url else ""
-        try:
-            verifier.verify(request.headers, method=request.method, url=url, body=raw, now_s=received_ns / 1e9)
-        except SignatureMismatch as error:
-            self._counters.add(REFUSED, reason=error.reason.value)
-            text = form("the request is not signed as configured", "invalid_api_key")
-            raise web.HTTPUnauthorized(text=text, content_type="application/json") from None
-        return raw, received_ns
 
     def _too_large(self, form: Form) -> web.HTTPException:
         self._counters.add(REFUSED, reason="too_large")
@@ -72,15 +80,18 @@ class Guard:
         )
 
 
-def refused(status: int, message: str, *, retry_after_s: int = 0) -> web.Response:
-    """Return an error as JSON: what is wrong and what would be right, nothing of what was sent."""
-    headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-    return web.Response(status=status, text=error_text(message), content_type="application/json", headers=headers)
+def url_of(request: web.Request) -> str:
+    """Return the URL that a request was sent to. Put together here: `request.url` raises at a Host that is none."""
+    return f"{request.scheme}://{request.host}{request.path_qs}"
 
 
 def error_text(message: str) -> str:
     """Return the body of an error."""
     return orjson.dumps({"error": message}).decode()
+
+
+def _error_text(message: str, _: str) -> str:
+    return error_text(message)
 
 
 def _openai_error_text(message: str, code: str) -> str:

@@ -12,6 +12,7 @@ from svc_runtime.metrics import Counters, Gauge, render
 from svc_runtime.server import CannotListen
 
 from ingress_svc.adapters.custom_llm import CustomLlm
+from ingress_svc.adapters.front import Front, Receive
 from ingress_svc.adapters.routes import Handler, Routes
 from ingress_svc.adapters.webhook import VapiWebhook
 
@@ -81,39 +82,59 @@ def _guarded(handle: Handler, draining: Callable[[], bool]) -> Handler:
 
 
 class HttpServer:
-    """The routes on their port. Made on the loop that serves them."""
+    """The routes on their port, plain webhooks first. Made on the loop that serves them."""
 
-    def __init__(self, served: Routes, *, host: str, port: int, drain_s: float) -> None:
+    def __init__(
+        self,
+        served: Routes,
+        receive: Receive,
+        *,
+        draining: Callable[[], bool],
+        max_body_bytes: int,
+        host: str,
+        port: int,
+        drain_s: float,
+    ) -> None:
         # Without handler_cancellation a handler learns at its next write that the peer has gone; while the model
         # thinks, never.
-        server = served.server(handler_cancellation=True, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
-        self._runner = web.ServerRunner(server, shutdown_timeout=drain_s)
+        self._server = served.server(handler_cancellation=True, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        self._front = Front(
+            receive,
+            paths=WEBHOOK_PATHS,
+            other=self._server,
+            draining=draining,
+            max_body_bytes=max_body_bytes,
+            keep_alive_s=KEEP_ALIVE_S,
+        )
+        self._drain_s = drain_s
         self._host = host
         self._port = port
+        self._listening: asyncio.Server | None = None
 
     @property
     def port(self) -> int:
         """The port that was taken; the setting until then."""
-        return int(self._runner.addresses[0][1]) if self._runner.addresses else self._port
+        return self._port
 
     async def start(self) -> None:
         """Listen. Raises CannotListen."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._listening = await loop.create_server(self._front, self._host, self._port, backlog=1024)
         except OSError as error:
-            await self._runner.cleanup()
             raise CannotListen(
                 f"cannot listen on {self._host}:{self._port} ({error.strerror or error}); "
                 "set VOICEMESH_HTTP_PORT to a free port"
             ) from error
+        self._port = int(self._listening.sockets[0].getsockname()[1])
 
     async def stop_listening(self) -> None:
         """Take no new connections; those that are open live on."""
-        for site in list(self._runner.sites):
-            await site.stop()
+        if self._listening is not None:
+            self._listening.close()
 
     async def close(self) -> None:
         """Let running handlers end within the drain time, then close."""
-        await self._runner.cleanup()
+        await self.stop_listening()
+        self._server.pre_shutdown()
+        await asyncio.gather(self._front.close(self._drain_s), self._server.shutdown(self._drain_s))

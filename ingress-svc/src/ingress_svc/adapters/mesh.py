@@ -174,44 +174,13 @@ class Mesh:
         except stream.EventTooLarge as error:
             logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), reason=str(error))
 
-    def deliver(self, event: session_pb2.CallEvent, within_s: float) -> Awaitable[stream.Outcome]:
-        """Send a durable event now, and return its answer to wait for.
+    def deliver(self, event: session_pb2.CallEvent, within_s: float, done: Callable[[stream.Outcome], object]) -> None:
+        """Send a durable event now; ``done`` gets its answer.
 
-        The answer is PEER_LOST when none has come ``within_s``; refusals that may pass are tried again until then.
-        Raises Overloaded or EventTooLarge when nothing was sent.
+        That is PEER_LOST when none has come ``within_s``; refusals that may pass are tried again until then. Raises
+        Overloaded or EventTooLarge when nothing was sent.
         """
-        until_s = self._loop.time() + within_s
-        return self._answer(event, self._sent(event, until_s), until_s)
-
-    def _sent(self, event: session_pb2.CallEvent, until_s: float) -> asyncio.Future[stream.Outcome]:
-        answer: asyncio.Future[stream.Outcome] = self._loop.create_future()
-
-        def answered(outcome: stream.Outcome) -> None:
-            late.cancel()
-            if not answer.done():
-                answer.set_result(outcome)
-
-        self.sessions.of(event.call_id).submit(event, answered)
-        # Half the price of asyncio.timeout, which every durable event would pay.
-        late = self._loop.call_at(until_s, answered, NO_ANSWER)
-        return answer
-
-    async def _answer(
-        self, event: session_pb2.CallEvent, answer: asyncio.Future[stream.Outcome], until_s: float
-    ) -> stream.Outcome:
-        while True:
-            outcome = await answer
-            if outcome.code not in MAY_COME_AGAIN:
-                return outcome
-            self.sessions.moved(event.call_id, outcome)
-            wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
-            if self._loop.time() + wait_s >= until_s:
-                return outcome
-            await asyncio.sleep(wait_s)
-            try:
-                answer = self._sent(event, until_s)
-            except stream.Overloaded:
-                return outcome
+        _Delivery(self, event, done).start(within_s)
 
     def watch(
         self,
@@ -269,6 +238,47 @@ class Mesh:
         channel = open_channel(target)
         self._channels.append(channel)
         return channel
+
+
+class _Delivery:
+    """A durable event on its way to its answer."""
+
+    __slots__ = ("_done", "_event", "_late", "_loop", "_sessions", "_until_s")
+
+    def __init__(self, mesh: Mesh, event: session_pb2.CallEvent, done: Callable[[stream.Outcome], object]) -> None:
+        self._sessions = mesh.sessions
+        self._loop = mesh._loop
+        self._event = event
+        self._done: Callable[[stream.Outcome], object] | None = done
+
+    def start(self, within_s: float) -> None:
+        self._send()
+        self._until_s = self._loop.time() + within_s
+        self._late = self._loop.call_at(self._until_s, self._finish, NO_ANSWER)
+
+    def _send(self) -> None:
+        self._sessions.of(self._event.call_id).submit(self._event, self._answered)
+
+    def _answered(self, outcome: stream.Outcome) -> None:
+        if outcome.code in MAY_COME_AGAIN and self._done is not None:
+            self._sessions.moved(self._event.call_id, outcome)
+            wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
+            if self._loop.time() + wait_s < self._until_s:
+                self._loop.call_later(wait_s, self._again, outcome)
+                return
+        self._finish(outcome)
+
+    def _again(self, before: stream.Outcome) -> None:
+        try:
+            self._send()
+        except stream.Overloaded:
+            self._finish(before)
+
+    def _finish(self, outcome: stream.Outcome) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            self._late.cancel()
+            done(outcome)
 
 
 def _no_items(item: object) -> None:

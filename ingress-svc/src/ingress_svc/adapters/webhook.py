@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping
 
 from aiohttp import web
 from svc_runtime import stream
@@ -11,17 +13,16 @@ from svc_runtime.telemetry import Kind, SpanRef, parse_traceparent
 
 from ingress_svc.adapters import lean_json, wire
 from ingress_svc.adapters.calls import Calls, LiveCall
-from ingress_svc.adapters.guard import Guard, refused
+from ingress_svc.adapters.guard import UNPROVEN, Guard, url_of
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.reply import Reply, SendReply, refused, response, taken
 from ingress_svc.adapters.turns import Turn
 from ingress_svc.domain import vapi
 
-EVENT_ID = "X-Voicemesh-Event-Id"
 WEBHOOKS = "voicemesh.webhooks"
 UNKNOWN = "voicemesh.webhooks.unknown"
 BAD = "voicemesh.webhooks.bad"
 DROPPED = "voicemesh.webhooks.dropped_chars"
-_EMPTY = b"{}"
 
 
 class VapiWebhook:
@@ -41,43 +42,68 @@ class VapiWebhook:
         counters.declare(BAD, "Webhooks that cannot be read.", reason=tuple(reason.value for reason in vapi.BadReason))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        raw, received_ns = await self._guard.webhook(request)
-        received_ms = received_ns // 1_000_000
-        try:
-            body = lean_json.parse(raw)
-        except ValueError:
-            return refused(400, "the body must be JSON in UTF-8")
+        """Serve a webhook that aiohttp has read."""
+        raw = await self._guard.webhook(request)
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def reply(given: Reply) -> None:
+            # Its peer may have gone away meanwhile, which cancels the handler.
+            if not answer.done():
+                answer.set_result(given)
+
+        self.receive(request.headers, raw, url=url_of(request), reply=reply)
+        return response(await answer)
+
+    def receive(self, headers: Mapping[str, str], raw: bytes, *, url: str, reply: SendReply) -> None:
+        """Take a webhook that was read whole.
+
+        Both streams have its event when this returns, whatever becomes of its connection.
+        """
+        received_ns = time.time_ns()
+        if not self._guard.proves(headers, raw, url=url, now_s=received_ns / 1e9):
+            reply(refused(401, UNPROVEN))
+            return
         try:
             webhook = vapi.decode(
-                body, received_at_ms=received_ms, header_call_id=request.headers.get("x-call-id"), raw=raw
+                lean_json.parse(raw),
+                received_at_ms=received_ns // 1_000_000,
+                header_call_id=headers.get("x-call-id"),
+                raw=raw,
             )
         except vapi.BadWebhook as error:
             self._counters.add(BAD, reason=error.reason.value)
-            return refused(400, str(error))
+            reply(refused(400, str(error)))
+            return
+        except ValueError:
+            reply(refused(400, "the body must be JSON in UTF-8"))
+            return
         if webhook.dropped_chars:
             self._counters.add(DROPPED, webhook.dropped_chars)
         if isinstance(webhook.body, vapi.Unknown):
             self._counters.add(UNKNOWN, type=webhook.body.counted_as)
             self._counters.add(WEBHOOKS, answer="unknown")
-            return _taken(webhook.event_id)
-        return await self._known(request, webhook, received_ns)
+            reply(taken(webhook.event_id))
+            return
+        self._known(headers, webhook, received_ns, reply)
 
-    async def _known(self, request: web.Request, webhook: vapi.Webhook, received_ns: int) -> web.StreamResponse:
+    def _known(self, headers: Mapping[str, str], webhook: vapi.Webhook, received_ns: int, reply: SendReply) -> None:
         call = self._calls.get(webhook.call_id)
-        outside = request.headers.get("traceparent")
+        outside = headers.get("traceparent")
         turn = self._calls.turn_of(call, parse_traceparent(outside) if outside else None)
         turns = self._calls.turns
         ack = turns.child(turn.root)
-        # Both streams have the event before the first await, so a handler that is cancelled because its peer went away
-        # loses nothing. Barge-in comes first: the caller is speaking.
-        taken = self._watch(call, webhook, turn, ack, received_ns)
+
+        def answer(given: Reply) -> None:
+            turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
+            reply(given)
+
+        # Barge-in comes first: the caller is speaking.
+        watched = self._watch(call, webhook, turn, ack, received_ns)
         body = webhook.body
         if isinstance(body, vapi.Words) and not body.final:
-            response = self._partial(webhook, body, ack, received_ns, taken=taken)
+            answer(self._partial(webhook, body, ack, received_ns, watched=watched))
         else:
-            response = await self._durable(call, webhook, turn, ack, received_ns)
-        turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
-        return response
+            self._durable(call, webhook, turn, ack, received_ns, answer)
 
     def _watch(self, call: LiveCall, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int) -> bool:
         """Send what bears on barge-in, and measure the way to a verdict."""
@@ -106,39 +132,46 @@ class VapiWebhook:
         return taken
 
     def _partial(
-        self, webhook: vapi.Webhook, words: vapi.Words, ack: SpanRef, received_ns: int, *, taken: bool
-    ) -> web.Response:
+        self, webhook: vapi.Webhook, words: vapi.Words, ack: SpanRef, received_ns: int, *, watched: bool
+    ) -> Reply:
         """Answer from memory: partial words are ephemeral. Over the limit they are dropped, counted, and still 200."""
-        if taken and words.party is vapi.Party.CALLER:
+        if watched and words.party is vapi.Party.CALLER:
             context = self._calls.turns.context(ack)
             event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
             try:
                 self._mesh.sessions.of(webhook.call_id).submit(event, urgent=False)
             except (stream.Overloaded, stream.EventTooLarge):
-                taken = False
-        self._counters.add(WEBHOOKS, answer="partial" if taken else "shed")
-        return _taken(webhook.event_id)
+                watched = False
+        self._counters.add(WEBHOOKS, answer="partial" if watched else "shed")
+        return taken(webhook.event_id)
 
-    async def _durable(
-        self, call: LiveCall, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int
-    ) -> web.Response:
+    def _durable(
+        self, call: LiveCall, webhook: vapi.Webhook, turn: Turn, ack: SpanRef, received_ns: int, answer: SendReply
+    ) -> None:
         """Answer once session-svc's store has it, or 503 when that takes longer than the hold."""
-        turns = self._calls.turns
-        hop = turns.child(ack)
-        event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=turns.context(hop))
+        hop = self._calls.turns.child(ack)
+        context = self._calls.turns.context(hop)
+        event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
         sent_ns = time.time_ns()
+
+        def settled(outcome: stream.Outcome) -> None:
+            if outcome.code == stream.OK:
+                self._calls.turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
+            answer(self._settled(webhook, outcome))
+
         try:
-            answer = self._mesh.deliver(event, self._hold_s)
+            self._mesh.deliver(event, self._hold_s, settled)
         except stream.Overloaded:
-            return self._busy()
+            answer(self._busy())
         except stream.EventTooLarge as error:
-            return refused(413, str(error))
-        self._apply(call, webhook, received_ns)
-        outcome = await answer
+            answer(refused(413, str(error)))
+        else:
+            self._apply(call, webhook, received_ns)
+
+    def _settled(self, webhook: vapi.Webhook, outcome: stream.Outcome) -> Reply:
         if outcome.code == stream.OK:
-            turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
             self._counters.add(WEBHOOKS, answer="taken")
-            return _taken(webhook.event_id)
+            return taken(webhook.event_id)
         if outcome.code == stream.INVALID:
             self._counters.add(WEBHOOKS, answer="refused")
             return refused(400, outcome.message)
@@ -154,10 +187,6 @@ class VapiWebhook:
         ):
             self._calls.ended(call)
 
-    def _busy(self) -> web.Response:
+    def _busy(self) -> Reply:
         self._counters.add(WEBHOOKS, answer="refused")
         return refused(503, "the session service did not take the event in time; send it again", retry_after_s=1)
-
-
-def _taken(event_id: str) -> web.Response:
-    return web.Response(body=_EMPTY, headers={"Content-Type": "application/json", EVENT_ID: event_id})
