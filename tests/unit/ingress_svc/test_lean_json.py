@@ -57,6 +57,17 @@ def test_any_fields_read_as_if_they_were_parsed_whole(fields: dict[str, object],
     assert read(lean_json.parse(raw), raw) == read(orjson.loads(raw), raw)
 
 
+MONITORS = JSON | st.fixed_dictionaries({"controlUrl": SCALARS | st.just("https://x.vapi.ai/c/control")})
+
+
+@given(MONITORS, st.booleans())
+def test_a_control_url_reads_as_if_it_were_parsed_whole(monitor: object, inside: bool) -> None:
+    call = {"id": "c", "monitor": monitor}
+    message = {"type": "hang"} | ({"call": call} if inside else {})
+    raw = json.dumps({"message": message, "call": call}).encode()
+    assert read(lean_json.parse(raw), raw) == read(orjson.loads(raw), raw)
+
+
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"nul", b"[1,", b'{"message":{}', b'{"message":{"a":}}', b"\xff", b'{"message":{}}x']
 )

@@ -36,6 +36,7 @@ def test_the_sample_request_reads_whole() -> None:
         temperature=0.5,
         max_tokens=250,
         tools_json=json.dumps(body["tools"], separators=(",", ":")),
+        control_url=body["call"]["monitor"]["controlUrl"],
     )
 
 
@@ -193,11 +194,12 @@ def test_tools_keep_the_order_of_their_members() -> None:
         assert read({"messages": [], "tools": json.loads(no_tools)}).tools_json == ""
 
 
-def test_nothing_of_credentials_numbers_and_control_urls_is_read() -> None:
+def test_nothing_of_credentials_and_numbers_is_read_and_the_control_url_is_not_printed() -> None:
     body = sample("custom_llm/request")
     request = read(body)
     held = json.dumps([str(request), request.tools_json, [(item.role, item.content) for item in request.messages]])
-    for secret in ("twilio", "REDACTED", "+1500", "monitor", "wss:", "ACxx", "tenant"):
+    assert request.control_url.endswith("/control")
+    for secret in ("twilio", "REDACTED", "+1500", "monitor", "/control", "https:", "wss:", "ACxx", "tenant"):
         assert secret not in held
     assert "table for four" not in repr(request)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,14 +89,17 @@ def test_d11_nesting_deeper_than_the_stack_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_of_credentials_numbers_and_control_urls_is_carried(name: str) -> None:
+def test_nothing_of_credentials_and_numbers_is_carried_and_the_control_url_is_not_printed(name: str) -> None:
     body = sample(name)
     body["message"]["phoneNumber"] = {"number": "SECRET", "twilioAuthToken": "SECRET", "twilioAccountSid": "SECRET"}
     body["message"]["customer"] = {"number": "SECRET"}
     call = body["message"].setdefault("call", {})
-    call |= {"monitor": {"controlUrl": "SECRET"}, "customer": {"number": "SECRET"}}
+    call |= {"monitor": {"controlUrl": "CONTROL", "listenUrl": "SECRET"}, "customer": {"number": "SECRET"}}
     call["transport"] = {"callToken": "SECRET", "accountSid": "SECRET"}
-    assert "SECRET" not in everything(read(body))
+    webhook = read(body)
+    assert "SECRET" not in everything(webhook)
+    assert webhook.control_url == "CONTROL"
+    assert "CONTROL" not in repr(webhook) + everything(replace(webhook, control_url=""))
 
 
 def test_what_was_said_is_not_in_what_is_printed() -> None:

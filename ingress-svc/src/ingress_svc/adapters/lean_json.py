@@ -15,10 +15,15 @@ _HISTORIES = ("messagesOpenAIFormatted", "conversation", "messages")
 """Large, and read of a conversation-update only."""
 
 
+class _Monitor(TypedDict, total=False):
+    controlUrl: Any
+
+
 class _Call(TypedDict, total=False):
     id: Any
     phoneCallProviderId: Any
     transport: Any
+    monitor: _Monitor | None
 
 
 class _Message(TypedDict, total=False):

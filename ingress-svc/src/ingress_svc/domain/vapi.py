@@ -2,8 +2,9 @@
 
 Type aliases and call ids are read leniently; an unknown type is an answer (`Unknown`), never an error. A field that
 decides what happens (role, speech status, the words, the history) must be usable, else `BadWebhook`; one that only
-adorns (turn names, reasons, durations, the carrier's id) reads as absent when it is wrong. Credentials, phone numbers
-and control URLs that the body carries are never read.
+adorns (turn names, reasons, durations, the carrier's id) reads as absent when it is wrong. Credentials and phone
+numbers that the body carries are never read. The control URL is, for there is no other way to act on the call: as it
+was sent, to be checked before it is used, and in a field that is not printed.
 """
 
 import enum
@@ -14,6 +15,7 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
 from ingress_svc.domain.chat import MAX_TEXT_CHARS, ChatMessage, tail_of
+from ingress_svc.domain.control_url import sent_control_url
 from ingress_svc.domain.fields import MAX_NAME_CHARS, clean, duration_ms, instant_ms, line, visible
 
 MAX_AHEAD_MS = 24 * 3_600_000
@@ -124,6 +126,8 @@ class Webhook:
     body: Body
     dropped_chars: int = 0
     """At least so many characters went over the caps of this module and were left out."""
+    control_url: str = field(default="", repr=False)
+    """Private: whoever has it can speak on the call. As sent, for `ControlUrl.read`; empty where there is none."""
 
 
 def decode(body: object, *, received_at_ms: int, header_call_id: str | None, raw: bytes) -> Webhook:
@@ -162,6 +166,7 @@ def decode(body: object, *, received_at_ms: int, header_call_id: str | None, raw
         has_time=has_time,
         body=reading.body,
         dropped_chars=reading.dropped_chars,
+        control_url=sent_control_url(call),
     )
 
 

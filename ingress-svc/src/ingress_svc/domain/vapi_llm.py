@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ingress_svc.domain.chat import ChatMessage, json_text, read_message, role_of
+from ingress_svc.domain.control_url import sent_control_url
 from ingress_svc.domain.fields import line, visible
 
 DONE = b"data: [DONE]\n\n"
@@ -47,12 +48,15 @@ class LlmRequest:
     """JSON array as sent, compact; empty for none."""
     dropped_messages: int = 0
     """Messages with an unknown role, which were left out."""
+    control_url: str = field(default="", repr=False)
+    """Private, and as sent: see `vapi.Webhook`."""
 
 
 def decode(body: object, *, header_call_id: str | None) -> LlmRequest:
     """Read one request. Everything but the list of messages is optional: a strange field must not silence a live call.
 
-    Credentials, phone numbers, control URLs and assistant metadata in the body are never read. Raises BadRequest only.
+    Credentials, phone numbers and assistant metadata in the body are never read; the control URL is, and never printed.
+    Raises BadRequest only.
     """
     if not isinstance(body, dict):
         raise BadRequest(BadReason.NOT_AN_OBJECT, None, "the body must be a JSON object")
@@ -70,6 +74,7 @@ def decode(body: object, *, header_call_id: str | None) -> LlmRequest:
         max_tokens=_max_tokens(body),
         tools_json=_tools_json(body.get("tools")),
         dropped_messages=len(items) - len(messages),
+        control_url=sent_control_url(call) if isinstance(call := body.get("call"), dict) else "",
     )
 
 
