@@ -63,6 +63,19 @@ class Config:
         meaning="Seconds until the first piece of an answer must be there, both models and a restart of llm-svc "
         "included; then the agent apologises.",
     )
+    control_hosts: tuple[str, ...] = setting(
+        "VOICEMESH_CONTROL_HOSTS",
+        (".vapi.ai",),
+        meaning="Hosts that a call's control URL may name: .vapi.ai is that host and all below it, over https, on "
+        "public addresses. 127.0.0.1 and localhost, with or without a port, may be added for local work. Empty: no "
+        "live call control.",
+    )
+    control_timeout_s: float = setting(
+        "VOICEMESH_CONTROL_TIMEOUT_S",
+        3.0,
+        meaning="Seconds that one try to control a call may take, connecting (at most half of them) included. Vapi "
+        "takes 0.2 to 0.3 s.",
+    )
     most_calls: int = setting(
         "VOICEMESH_INGRESS_MOST_CALLS", 20_000, meaning="Most calls that one ingress keeps; the idlest go first."
     )

@@ -15,6 +15,8 @@ from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.server import Health
 
 from ingress_svc.adapters.calls import Calls
+from ingress_svc.adapters.control import CallControl
+from ingress_svc.adapters.control_lines import ControlLines
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.guard import Guard
@@ -23,6 +25,7 @@ from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
 from ingress_svc.config import Config, apology
+from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import BEARER, PRESETS, X_VAPI_SECRET, Verifier
 
@@ -41,10 +44,16 @@ class Ingress:
         self.draining = False
         self._drain_s = config.drain_s
         self._recorder = telemetry.recorder("ingress-svc", config.otlp_endpoint, counters=self.counters)
+        self._controls = ControlLines(
+            CallControl(counters=self.counters, timeout_s=config.control_timeout_s),
+            _control_hosts(config),
+            self.counters,
+        )
         self.calls = Calls(
             clock=clock,
             counters=self.counters,
             lateness=Lateness(clock.monotonic_s()),
+            controls=self._controls,
             apology=apology(config.agent_file),
             most_calls=config.most_calls,
             idle_s=config.idle_s,
@@ -128,6 +137,7 @@ class Ingress:
         await self._background.close()
         self._watch.stop()
         await self._http.close()
+        await self._controls.close(grace_s=1.0)
         await self._mesh.close(grace_s=1.0)
         await self._recorder.close()
 
@@ -156,6 +166,16 @@ def _verifiers(config: Config) -> tuple[Verifier, Verifier]:
     except ValueError as error:
         raise ConfigError(f"VOICEMESH_VAPI_SECRET: {error}") from error
     return webhooks, llm
+
+
+def _control_hosts(config: Config) -> tuple[AllowedHost, ...]:
+    """Return what control URLs may name. Raises ConfigError."""
+    if not config.control_timeout_s > 0:
+        raise ConfigError(f"VOICEMESH_CONTROL_TIMEOUT_S={config.control_timeout_s} leaves no time; 3 is usual")
+    try:
+        return allowed_hosts(config.control_hosts)
+    except ValueError as error:
+        raise ConfigError(f"VOICEMESH_CONTROL_HOSTS: {error}") from error
 
 
 def _split(value: str) -> list[str]:

@@ -18,11 +18,13 @@ from voicemesh.type.v1 import call_pb2
 
 from ingress_svc.adapters import wire
 from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
+from ingress_svc.adapters.control_lines import ControlLine, ControlLines
 from ingress_svc.adapters.generate import Generate, Run
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain import effects, vapi
 from ingress_svc.domain.chat import ChatMessage, newest_half
+from ingress_svc.domain.control import Command, Outcome, Result
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
 from ingress_svc.domain.vapi_llm import LlmRequest
@@ -59,6 +61,7 @@ class LiveCall:
     """What bargein-svc was last told of the output, unless that is over."""
     unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
     """What has no answer from bargein-svc yet, by event id, and what measures the way to its verdict."""
+    control: ControlLine = field(default_factory=ControlLine)
 
 
 class Calls:
@@ -70,6 +73,7 @@ class Calls:
         clock: Clock,
         counters: Counters,
         lateness: Lateness,
+        controls: ControlLines,
         apology: str,
         most_calls: int,
         idle_s: float,
@@ -77,6 +81,7 @@ class Calls:
         self._clock = clock
         self._counters = counters
         self._lateness = lateness
+        self._controls = controls
         self._apology = apology
         self._most_calls = most_calls
         self._idle_s = idle_s
@@ -122,6 +127,7 @@ class Calls:
     def attach(self, call_id: str, request: LlmRequest, *, received_ns: int, outside: SpanRef | None) -> Attachment:
         """Take a request for an answer, and ask session-svc for it."""
         call = self.get(call_id)
+        self.learn_control(call, request.control_url)
         turn = call.turn
         if turn is not None and turn.log.number and turn.log.number < request.user_message_count:
             self._end_turn(call)
@@ -327,9 +333,35 @@ class Calls:
         if done:
             self._end_turn(call)
 
+    def learn_control(self, call: LiveCall, sent: str) -> None:
+        """Take the control URL that came with something about the call; "" for none."""
+        self._controls.learn(call.control, sent)
+
     def ended(self, call: LiveCall) -> None:
+        self._controls.end(call.control)
         self._carry_out(call, call.output.call_ended())
         self._end_turn(call)
+
+    # --- what the provider is told -------------------------------------------------------------------------------
+
+    def control(self, call_id: str, command: Command, on_outcome: Callable[[Outcome], None] | None = None) -> None:
+        """Act on a live call, behind what was asked of it before. It is done in the background, and nothing waits for
+        it: no acknowledgement, no verdict, no other call.
+
+        ``on_outcome`` is called once, before this returns where the command cannot be sent at all.
+        """
+        call = self._calls.get(call_id)
+        turn = call.turn if call is not None else None
+        asked_ns = time.time_ns()
+
+        def settled(outcome: Outcome) -> None:
+            if turn is not None:
+                error = (outcome.failure or outcome.result).value if outcome.result is not Result.ACCEPTED else ""
+                self.turns.note(turn, "control.send", asked_ns, kind=Kind.CLIENT, error=error)
+            if on_outcome is not None:
+                on_outcome(outcome)
+
+        self._controls.put(call.control if call is not None else ControlLine(), command, settled)
 
     # --- carrying out -------------------------------------------------------------------------------------------
 

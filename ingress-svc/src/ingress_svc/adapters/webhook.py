@@ -88,6 +88,7 @@ class VapiWebhook:
 
     def _known(self, headers: Mapping[str, str], webhook: vapi.Webhook, received_ns: int, reply: SendReply) -> None:
         call = self._calls.get(webhook.call_id)
+        self._calls.learn_control(call, webhook.control_url)
         outside = headers.get("traceparent")
         turn = self._calls.turn_of(call, parse_traceparent(outside) if outside else None)
         turns = self._calls.turns
