@@ -229,7 +229,8 @@ async def test_an_ending_ingress_lets_a_command_finish_for_a_while_and_stops_the
         vapi.script = [Mode.WELL, Mode.SLOW]
         asked = Asked(at)
         asked.say("one", "two", "three")
-        await at.ingress._controls.close(grace_s=0.05)
+        await until(lambda: len(vapi.asked) == 2)
+        await at.ingress._controls.close(grace_s=0.01)
         asked.say("four")
     stopped = failed(Failure.STOPPED, tries=0)
     assert asked.outcomes == [ACCEPTED, failed(Failure.STOPPED), stopped, stopped]

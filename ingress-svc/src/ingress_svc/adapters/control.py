@@ -94,12 +94,12 @@ class CallControl:
     async def _sent(self, url: ControlUrl, command: Command) -> Outcome:
         raw = body(command)
         if len(raw) > MAX_BODY_BYTES:
-            return failed(Failure.TOO_LARGE)
+            return failed(Failure.TOO_LARGE, tries=0)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._free.acquire()
         except TimeoutError:
-            return failed(Failure.BUSY)
+            return failed(Failure.BUSY, tries=0)
         try:
             outcome = await self._try(url, raw)
             if may_repeat(command, outcome):

@@ -194,6 +194,7 @@ class Outcome:
     failure: Failure | None = None
     """Why it failed; None unless it did."""
     tries: int = 1
+    """Requests that were made for it; 0 where it was not sent at all."""
 
 
 ACCEPTED: Final = Outcome(Result.ACCEPTED)
