@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from svc_runtime import logs
 
+from llm_svc.adapters.deadline import deadline_at
 from llm_svc.adapters.model import Model
 from llm_svc.adapters.outbox import Outbox
 from llm_svc.domain.breaker import Breaker, Permit
@@ -122,19 +123,21 @@ class Runner:
         begin_s = loop.time()
         try:
             async with (
-                asyncio.timeout_at(min(begin_s + contender.first_token_s, end_at_s)) as timer,
+                deadline_at(min(begin_s + contender.first_token_s, end_at_s)) as deadline,
                 aclosing(contender.model.stream(prompt)) as pieces,
             ):
                 async for piece in pieces:
                     if isinstance(piece, End):
                         return piece
                     now_s = loop.time()
-                    attempt.first_token_us = attempt.first_token_us or max(1, round((now_s - begin_s) * 1e6))
+                    if not attempt.first_token_us:
+                        attempt.first_token_us = max(1, round((now_s - begin_s) * 1e6))
                     out.put(piece)
                     if out.full:
-                        timer.reschedule(end_at_s)
+                        deadline.move(end_at_s)
                         await out.room()
-                    timer.reschedule(min(loop.time() + self._token_gap_s, end_at_s))
+                        now_s = loop.time()
+                    deadline.move(min(now_s + self._token_gap_s, end_at_s))
         except TimeoutError:
             raise ProviderError(Kind.TIMEOUT, self._late(contender, attempt, loop.time() >= end_at_s)) from None
         raise ProviderError(Kind.BAD_STREAM, "ended its stream without a reason")

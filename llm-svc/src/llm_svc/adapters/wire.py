@@ -34,7 +34,10 @@ def prompt_of(request: llm_pb2.GenerateRequest) -> Prompt:
 def piece_of(piece: Piece) -> llm_pb2.GenerateResponse:
     """Return ``piece`` as it goes to ingress."""
     if isinstance(piece, Text):
-        return llm_pb2.GenerateResponse(token=llm_pb2.Token(text=piece.text))
+        # Built in place: a token handed to the constructor would be copied.
+        response = llm_pb2.GenerateResponse()
+        response.token.text = piece.text
+        return response
     call = llm_pb2.ToolCall(index=piece.index, id=piece.id, name=piece.name, arguments=piece.arguments)
     return llm_pb2.GenerateResponse(tool_call=call)
 
