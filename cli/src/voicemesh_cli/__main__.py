@@ -11,14 +11,16 @@ from collections.abc import Sequence
 
 from svc_runtime.config import ConfigError, load
 
-from voicemesh_cli import commands, render
+from voicemesh_cli import commands, render, vapi_commands
 from voicemesh_cli.config import Config
 from voicemesh_cli.log_source import LogUnavailable, full_call_id
 from voicemesh_cli.play import PlayFailed
 from voicemesh_cli.state_dir import StateDir, StateDirError
 from voicemesh_cli.up import up
+from voicemesh_cli.vapi_api import VapiError
+from voicemesh_cli.vapi_connect import ConnectFailed
 
-_EXPECTED = (PlayFailed, LogUnavailable, StateDirError, commands.NotFound)
+_EXPECTED = (PlayFailed, LogUnavailable, StateDirError, commands.NotFound, VapiError, ConnectFailed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(given: argparse.Namespace, config: Config) -> int:
     if given.command == "up":
         return await up(config, os.environ)
+    if given.command == "vapi":
+        await vapi_commands.run(given, config, os.environ, render.console())
+        return 0
     run = StateDir(config.state_dir).read_run()
     source = commands.source_of(config, run)
     try:
@@ -103,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--since", type=_whole, default=0, metavar="CURSOR", help="only what is above this cursor")
     events.add_argument("--follow", action="store_true", help="wait for more when the end is reached")
     events.add_argument("--call", metavar="ID", help="only this call")
+    vapi_commands.add_parser(parsers)
     return parser
 
 

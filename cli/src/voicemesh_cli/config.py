@@ -44,3 +44,16 @@ class Config:
         5_000_000,
         meaning="Size at which `voicemesh up` begins a new log file of a service, keeping the one before",
     )
+
+
+@dataclass(frozen=True)
+class VapiKey:
+    """Read by the commands that speak to Vapi's API."""
+
+    api_key: str = setting(
+        "VAPI_API_KEY",
+        "",
+        meaning="Private key of your organisation at Vapi, for `voicemesh vapi` and `voicemesh doctor`; no service "
+        "sees it",
+        secret=True,
+    )

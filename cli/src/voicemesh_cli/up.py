@@ -24,7 +24,7 @@ from voicemesh_cli.supervisor import CannotStart, Supervisor
 _INNER = {"session-svc": "SESSION", "bargein-svc": "BARGEIN", "llm-svc": "LLM"}
 _INGRESS = "ingress-svc"
 _LLM = "llm-svc"
-_SECRETS_OF = {"VOICEMESH_VAPI_": _INGRESS, "VOICEMESH_OPENAI_": "llm-svc"}
+_SECRETS_OF = {"VOICEMESH_VAPI_": _INGRESS, "VOICEMESH_OPENAI_": "llm-svc", "VAPI_API_KEY": "nobody"}
 _GRACE_OVER_DRAIN_S = 2.0
 """A service stops within its drain time and this, or is killed."""
 _FIRST_PORT = 15_000

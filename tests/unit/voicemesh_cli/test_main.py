@@ -59,6 +59,35 @@ def test_settings_of_the_wrong_form_are_exit_code_2(
     assert "'http' is not a whole number" in complaint
 
 
+def test_connecting_without_a_key_or_a_secret_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VAPI_API_KEY", raising=False)
+    command = ["vapi", "connect", "--url", "https://h.example", "--assistant", "a"]
+    assert main(command) == 2
+    assert "there is no secret yet" in capsys.readouterr().err
+    monkeypatch.setenv("VOICEMESH_VAPI_SECRET", "s")
+    assert main(command) == 2
+    assert "VAPI_API_KEY is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "assistant"),
+    [
+        ("http://h.example", "a"),
+        ("https://u:p@h.example", "a"),
+        ("https://h.example/?token=x", "a"),
+        ("https://h.example/vapi/webhook", "a"),
+        ("h.example", "a"),
+        ("https://h.example", "../credential"),
+        ("https://h.example", ""),
+    ],
+)
+def test_addresses_and_ids_that_cannot_be_right_are_refused(url: str, assistant: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["vapi", "connect", "--url", url, "--assistant", assistant])
+
+
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["events", "--since", "-1"], ["play", "x", "--speed", "0"]])
 def test_a_command_line_that_means_nothing_is_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -68,10 +68,15 @@ def test_d8_a_secret_that_was_set_is_passed_on_even_when_it_is_empty(tmp_path: P
 
 
 def test_a_service_sees_no_secret_of_another(tmp_path: Path) -> None:
-    planned = _plan(tmp_path, VOICEMESH_VAPI_SECRET="a", VOICEMESH_VAPI_LLM_KEY="b", VOICEMESH_OPENAI_API_KEY="c")
-    seen = {
-        s.name: {v for k, v in s.env.items() if k.startswith("VOICEMESH_")} & {"a", "b", "c"} for s in planned.services
-    }
+    planned = _plan(
+        tmp_path,
+        VOICEMESH_VAPI_SECRET="a",
+        VOICEMESH_VAPI_LLM_KEY="b",
+        VOICEMESH_OPENAI_API_KEY="c",
+        VAPI_API_KEY="d",
+        VAPI_API_KEY_FILE="d",
+    )
+    seen = {s.name: set(s.env.values()) & {"a", "b", "c", "d"} for s in planned.services}
     assert seen == {"session-svc": set(), "bargein-svc": set(), "llm-svc": {"c"}, "ingress-svc": {"a", "b"}}
 
 
