@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from svc_runtime.config import ConfigError, load
 
-from voicemesh_cli import commands, render, vapi_commands
+from voicemesh_cli import checks_here, commands, doctor, render, vapi_commands
 from voicemesh_cli.config import Config
 from voicemesh_cli.log_source import LogUnavailable, full_call_id
 from voicemesh_cli.play import PlayFailed
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(Config, os.environ)
         return asyncio.run(_run(given, config))
     except ConfigError as error:
+        if given.command == "doctor":
+            return doctor.show(render.console(), checks_here.settings(os.environ))
         print(f"voicemesh: {error}", file=sys.stderr)
         return 2
     except _EXPECTED as error:
@@ -46,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(given: argparse.Namespace, config: Config) -> int:
     if given.command == "up":
         return await up(config, os.environ)
+    if given.command == "doctor":
+        asked = doctor.Asked(given.url or "", given.assistant or "", given.base_url)
+        return doctor.show(render.console(), await doctor.examine(asked, config, os.environ))
     if given.command == "vapi":
         await vapi_commands.run(given, config, os.environ, render.console())
         return 0
@@ -108,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--since", type=_whole, default=0, metavar="CURSOR", help="only what is above this cursor")
     events.add_argument("--follow", action="store_true", help="wait for more when the end is reached")
     events.add_argument("--call", metavar="ID", help="only this call")
+    doctor.add_parser(parsers)
     vapi_commands.add_parser(parsers)
     return parser
 

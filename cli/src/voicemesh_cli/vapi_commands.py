@@ -62,7 +62,6 @@ def wanted_of(given: argparse.Namespace, env: Mapping[str, str], state: StateDir
             "there is no secret yet for Vapi to prove itself with: set VOICEMESH_VAPI_SECRET, or run `voicemesh up` "
             "once, which makes one"
         )
-    schemes = tuple(part.strip() for part in env.get("VOICEMESH_VAPI_SCHEMES", "").split(",") if part.strip())
     return Wanted(
         url=given.url,
         assistant_id=given.assistant,
@@ -71,7 +70,7 @@ def wanted_of(given: argparse.Namespace, env: Mapping[str, str], state: StateDir
         phone_number_id=given.phone_number_id or "",
         credential_id=given.credential_id or "",
         llm_credential_id=given.llm_credential_id or "",
-        schemes=schemes or tuple(PRESETS),
+        schemes=schemes_of(env),
     )
 
 
@@ -81,6 +80,12 @@ def secrets_of(env: Mapping[str, str], state: StateDir, run: Run | None) -> tupl
     default = run.secret_file if run else str(made) if made.exists() else ""
     secret = secret_of(env, "VOICEMESH_VAPI_SECRET", default)
     return secret, secret_of(env, "VOICEMESH_VAPI_LLM_KEY") or secret
+
+
+def schemes_of(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return how ingress-svc lets Vapi prove itself."""
+    given = env.get("VOICEMESH_VAPI_SCHEMES")
+    return tuple(PRESETS) if given is None else tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 class Terminal:
