@@ -94,7 +94,7 @@ async def test_a_model_is_asked_for_its_list_with_the_key(house: mesh.Mesh, tmp_
 async def test_an_assistant_that_is_not_connected_is_told_with_the_command(house: mesh.Mesh) -> None:
     async with vapi_api() as vapi:
         env = {**house.env, "VAPI_API_KEY": KEY, "VOICEMESH_HTTP_PORT": "0"}
-        asked = Asked("https://127.0.0.1:9", ASSISTANT, vapi.url)
+        asked = Asked("https://127.0.0.1:9", ASSISTANT, base_url=vapi.url)
         found = {result.name: result for result in await examine(asked, load(Config, env), env)}
     assert found["assistant"].state is State.FAIL
     assert "voicemesh vapi connect --url https://127.0.0.1:9" in found["assistant"].remedy

@@ -49,8 +49,7 @@ async def _run(given: argparse.Namespace, config: Config) -> int:
     if given.command == "up":
         return await up(config, os.environ)
     if given.command == "doctor":
-        asked = doctor.Asked(given.url or "", given.assistant or "", given.base_url)
-        return doctor.show(render.console(), await doctor.examine(asked, config, os.environ))
+        return doctor.show(render.console(), await doctor.examine(doctor.asked_of(given), config, os.environ))
     if given.command == "vapi":
         await vapi_commands.run(given, config, os.environ, render.console())
         return 0

@@ -23,7 +23,7 @@ from voicemesh_cli.commands import secret_of
 from voicemesh_cli.config import Config, VapiKey
 from voicemesh_cli.state_dir import Run, StateDir, StateDirError
 from voicemesh_cli.vapi_api import BASE_URL, VapiError
-from voicemesh_cli.vapi_commands import api_of, schemes_of, secrets_of, vapi_id
+from voicemesh_cli.vapi_commands import add_credentials, api_of, schemes_of, secrets_of, vapi_id
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, look
 from voicemesh_cli.words import counted
 
@@ -38,6 +38,9 @@ class Asked:
 
     url: str = ""
     assistant_id: str = ""
+    credential_id: str = ""
+    llm_credential_id: str = ""
+    """Credentials that were made by hand, as connect was given them."""
     base_url: str = BASE_URL
 
 
@@ -68,6 +71,17 @@ async def examine(asked: Asked, config: Config, env: Mapping[str, str]) -> list[
         if not asked.url:
             found.append(skipped("public url", "no --url: what Vapi would meet was not looked at"))
     return [*found, *await _vapi(asked, env, way)]
+
+
+def asked_of(given: argparse.Namespace) -> Asked:
+    """Return what the command line asks for."""
+    return Asked(
+        given.url or "",
+        given.assistant or "",
+        given.credential_id or "",
+        given.llm_credential_id or "",
+        given.base_url,
+    )
 
 
 def show(out: Console, found: list[Result]) -> int:
@@ -122,7 +136,15 @@ async def _vapi(asked: Asked, env: Mapping[str, str], way: Way) -> list[Result]:
     try:
         if not load(VapiKey, env).api_key:
             return [skipped(name, "VAPI_API_KEY is not set")]
-        wanted = Wanted(asked.url, asked.assistant_id, way.secret, way.llm_key, schemes=schemes_of(env))
+        wanted = Wanted(
+            asked.url,
+            asked.assistant_id,
+            way.secret,
+            way.llm_key,
+            credential_id=asked.credential_id,
+            llm_credential_id=asked.llm_credential_id,
+            schemes=schemes_of(env),
+        )
         async with api_of(env, asked.base_url, hide=(way.secret, way.llm_key)) as api:
             looked = await look(api, wanted)
             vapis_clock = checks_url.clock(api.date, time.time(), "Vapi")
@@ -152,6 +174,7 @@ def add_parser(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     doctor.add_argument("--url", type=_address, default=None, metavar="https://HOST", help="the public address")
     doctor.add_argument("--assistant", type=vapi_id, metavar="ID", help="compare this assistant (takes VAPI_API_KEY)")
+    add_credentials(doctor)
     doctor.add_argument("--base-url", default=BASE_URL, help=argparse.SUPPRESS)
 
 

@@ -104,8 +104,8 @@ class VapiApi:
                 status, headers, raw = await self._send(method, path, body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 status, headers, raw, failure = 0, {}, b"", _transport(error)
-            if status == 200 or status == 201:
-                return orjson.loads(raw) if _is_json(raw) else None
+            if status in (200, 201):
+                return _parsed(raw)
             # A credential whose making failed half way may exist: the next run finds it by its name.
             may_retry = status == 429 or (method != "POST" and (status >= 500 or not status))
             if not may_retry or attempt == _RETRIES:
@@ -180,8 +180,12 @@ def _table(value: Any, what: str) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def _is_json(raw: bytes) -> bool:
-    return raw.lstrip()[:1] in (b"{", b"[")
+def _parsed(raw: bytes) -> Any:
+    """Return the JSON of an answer; None for what is none, which no caller takes for what it wants."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _is_cloudflare(status: int, raw: bytes) -> bool:

@@ -135,12 +135,7 @@ def add_parser(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     connecting.add_argument(
         "--phone-number", dest="phone_number_id", type=vapi_id, metavar="ID", help="answer this number too"
     )
-    connecting.add_argument(
-        "--credential-id", type=vapi_id, metavar="ID", help="a webhook credential made in the dashboard"
-    )
-    connecting.add_argument(
-        "--llm-credential-id", type=vapi_id, metavar="ID", help="a custom-llm credential made there"
-    )
+    add_credentials(connecting)
     restoring = below.add_parser(
         "restore",
         help="put back what connect has changed",
@@ -151,6 +146,12 @@ def add_parser(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         parser.add_argument("--dry-run", action="store_true", help="only show what would change")
         parser.add_argument("--yes", action="store_true", help="do not ask")
         parser.add_argument("--base-url", default=BASE_URL, metavar="URL", help=argparse.SUPPRESS)
+
+
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    """Declare how credentials that were made by hand are named."""
+    for name, what in (("--credential-id", "a webhook credential"), ("--llm-credential-id", "a custom-llm credential")):
+        parser.add_argument(name, type=vapi_id, metavar="ID", help=f"{what} made in Vapi's dashboard, in place of ours")
 
 
 def public_url(text: str) -> str:

@@ -54,8 +54,6 @@ class Found:
     """What Vapi has now, and what is to become of it."""
 
     to: Connection
-    can_make: bool
-    """Whether credentials can be made over the API, as far as is known."""
     assistant: dict[str, Any]
     fields: dict[str, Any]
     """All that connecting sets, whole."""
@@ -87,7 +85,7 @@ async def look(api: VapiApi, wanted: Wanted) -> Found:
         llm_key=wanted.llm_key,
         known=known,
     )
-    return _found(wanted, to, assistant, number, can_make=can_make)
+    return _found(wanted, to, assistant, number)
 
 
 async def connect(
@@ -197,9 +195,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return assistant, number
 
 
-def _found(
-    wanted: Wanted, to: Connection, assistant: dict[str, Any], number: dict[str, Any], *, can_make: bool
-) -> Found:
+def _found(wanted: Wanted, to: Connection, assistant: dict[str, Any], number: dict[str, Any]) -> Found:
     if not to.webhook_credential and "x-vapi-secret" not in wanted.schemes:
         raise ConnectFailed(
             "Vapi makes no credential here, and VOICEMESH_VAPI_SCHEMES leaves x-vapi-secret out; make a custom "
@@ -214,7 +210,7 @@ def _found(
         fields = vapi_merge.merged(assistant, to)
     except vapi_merge.CannotMerge as error:
         raise ConnectFailed(str(error)) from error
-    return Found(to, can_make, assistant, fields, number, _number_fields(number, wanted) if number else {})
+    return Found(to, assistant, fields, number, _number_fields(number, wanted) if number else {})
 
 
 def _number_fields(number: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
@@ -257,7 +253,7 @@ async def _with_credentials(api: VapiApi, wanted: Wanted, found: Found, screen: 
         to = replace(to, llm_credential=await _made(api, _llm_body(wanted), screen))
     if to == found.to:
         return found
-    return _found(wanted, to, found.assistant, found.number, can_make=found.can_make)
+    return _found(wanted, to, found.assistant, found.number)
 
 
 async def _made(api: VapiApi, body: Mapping[str, Any], screen: Screen) -> str:

@@ -149,7 +149,7 @@ def merged(assistant: Mapping[str, Any], to: Connection) -> dict[str, Any]:
     """Return every field that connecting sets, whole. Raises CannotMerge."""
     fields: dict[str, Any] = {
         "server": _server(_table(assistant, "server"), to),
-        "serverMessages": _server_messages(assistant.get("serverMessages")),
+        "serverMessages": _server_messages(_list(assistant, "serverMessages")),
         "model": _model(_table(assistant, "model"), to),
         "firstMessageInterruptionsEnabled": True,
         "stopSpeakingPlan": {**STOP_SPEAKING, **_set(_table(assistant, "stopSpeakingPlan"))},
@@ -158,9 +158,9 @@ def merged(assistant: Mapping[str, Any], to: Connection) -> dict[str, Any]:
     if not assistant.get("startSpeakingPlan") and _suits_livekit(_table(assistant, "transcriber")):
         fields["startSpeakingPlan"] = START_SPEAKING
     if to.llm_credential:
-        fields["credentialIds"] = _credential_ids(assistant.get("credentialIds"), to)
+        fields["credentialIds"] = _credential_ids(_list(assistant, "credentialIds"), to)
     else:
-        fields["credentials"] = _inline_credentials(assistant.get("credentials") or [], to.llm_key)
+        fields["credentials"] = _inline_credentials(_list(assistant, "credentials"), to.llm_key)
     return fields
 
 
@@ -170,7 +170,7 @@ def notes(assistant: Mapping[str, Any], to: Connection) -> list[str]:
     model = _table(assistant, "model")
     if model.get("metadataSendMode") == "off":
         found.append("metadataSendMode was off: Vapi would not name the call to the model; it becomes variable")
-    for message in assistant.get("serverMessages") or []:
+    for message in _list(assistant, "serverMessages"):
         if message in UNWANTED_MESSAGES:
             found.append(f"serverMessages loses {message}: {UNWANTED_MESSAGES[message]}")
     if not to.webhook_credential:
@@ -179,7 +179,7 @@ def notes(assistant: Mapping[str, Any], to: Connection) -> list[str]:
         )
     elif not assistant.get("credentialIds") and to.known:
         found.append("credentialIds now lists what the assistant may use; a credential made later must be added there")
-    nameless = [_tool_name(tool) for tool in model.get("tools") or [] if _asks_the_assistants_server(tool)]
+    nameless = [_tool_name(tool) for tool in _list(model, "tools") if _asks_the_assistants_server(tool)]
     if nameless:
         found.append(f"{', '.join(nameless)}: without a server of its own, so Vapi asks this one to run it")
     if assistant.get("latestVersion"):
@@ -195,11 +195,11 @@ def _server(old: Mapping[str, Any], to: Connection) -> dict[str, Any]:
     server = {"timeoutSeconds": TIMEOUT_S, "backoffPlan": BACKOFF, **_set(kept), "url": to.url + WEBHOOK_PATH}
     if to.webhook_credential:
         return {**server, "credentialId": to.webhook_credential}
-    return {**server, "headers": {**(server.get("headers") or {}), "X-Vapi-Secret": to.secret}}
+    return {**server, "headers": {**_table(server, "headers"), "X-Vapi-Secret": to.secret}}
 
 
-def _server_messages(old: Sequence[str] | None) -> list[str]:
-    kept = [message for message in old or [] if message not in UNWANTED_MESSAGES]
+def _server_messages(old: Sequence[str]) -> list[str]:
+    kept = [message for message in old if message not in UNWANTED_MESSAGES]
     return kept + [message for message in SERVER_MESSAGES if message not in kept]
 
 
@@ -217,7 +217,7 @@ def _model(old: Mapping[str, Any], to: Connection) -> dict[str, Any]:
     return {**ours, **kept, "provider": CUSTOM_LLM, "url": to.url + LLM_PATH}
 
 
-def _credential_ids(old: Sequence[str] | None, to: Connection) -> list[str]:
+def _credential_ids(old: Sequence[str], to: Connection) -> list[str]:
     """Return what the assistant may use: the custom LLM's credential is ours, the others stay.
 
     An assistant without a list may use all that the organisation has; a list of ours alone would take its voice's key.
@@ -250,6 +250,11 @@ def _set(table: Mapping[str, Any]) -> dict[str, Any]:
 def _table(assistant: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = assistant.get(name)
     return value if isinstance(value, Mapping) else {}
+
+
+def _list(table: Mapping[str, Any], name: str) -> list[Any]:
+    value = table.get(name)
+    return value if isinstance(value, list) else []
 
 
 def _is_same_host(old: object, new: str) -> bool:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 from fakes import vapi_api
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ingress_svc.domain.signatures import VAPI_DEFAULT
 from voicemesh_cli import vapi_merge
+from voicemesh_cli.vapi_diff import changed, changes, not_kept
 from voicemesh_cli.vapi_merge import CannotMerge, Connection, Credential, merged, notes
 
 URL = "https://voice.example.com"
@@ -47,6 +50,46 @@ def test_merging_what_was_merged_changes_nothing() -> None:
     assert {name: once[name] for name in merged(once, TO)} == merged(once, TO)
     inline = {**vapi_api.assistant(), **_merged(INLINE)}
     assert {name: inline[name] for name in merged(inline, INLINE)} == merged(inline, INLINE)
+
+
+_WORD = st.text("ab.*_", max_size=5)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | _WORD,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(_WORD, below, max_size=3),
+    max_leaves=8,
+)
+_FIELDS = ("headers", "messages", "tools", "secret", "numWords", "credentialId", "fallbackModels", "metadataSendMode")
+_TABLE = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "url": st.sampled_from([f"{URL}/x", "https://old.example.com", "not a url"]),
+        "provider": st.sampled_from(["custom-llm", "openai"]),
+        **dict.fromkeys(_FIELDS, _JSON),
+    },
+)
+_NAMES = st.none() | st.lists(
+    st.sampled_from(["transcript", "model-output", "rival", "voice", "llm"]), unique=True, max_size=4
+)
+_ASSISTANT = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("server", "model", "monitorPlan", "stopSpeakingPlan", "startSpeakingPlan"), _TABLE),
+        **dict.fromkeys(("serverMessages", "credentialIds"), _NAMES),
+        "transcriber": _TABLE,
+        "firstMessageInterruptionsEnabled": st.none() | st.booleans(),
+    },
+)
+
+
+@settings(max_examples=300)
+@given(_ASSISTANT, st.sampled_from([TO, INLINE]))
+def test_whatever_vapi_holds_connecting_twice_changes_nothing_more(assistant: dict[str, Any], to: Connection) -> None:
+    fields = merged(assistant, to)
+    assert (changed(assistant, fields) == {}) == (changes(assistant, fields) == [])
+    once = {**assistant, **fields}
+    assert changed(once, merged(once, to)) == {}
+    assert not_kept(fields, once) == []
+    notes(assistant, to)
 
 
 def test_metadata_is_never_off_because_then_vapi_would_not_name_the_call() -> None:
