@@ -32,13 +32,17 @@ class Setting(NamedTuple):
     secret: bool
 
 
-def setting(variable: str, default: Any = _REQUIRED, *, meaning: str, secret: bool = False) -> Any:
+def setting(
+    variable: str, default: Any = _REQUIRED, *, meaning: str, secret: bool = False, may_be_empty: bool = False
+) -> Any:
     """Declare a field of a settings dataclass.
 
     ``meaning`` is one sentence for the table, with the unit and the reason for the number. Without ``default`` the
-    variable must be set. Supported field types: str, int, float, bool (on/off), and tuple[str, ...] (commas).
+    variable must be set. An empty ``secret`` is a problem, unless it ``may_be_empty`` because the service itself judges
+    it. Supported field types: str, int, float, bool (on/off), and tuple[str, ...] (commas).
     """
     metadata = {"variable": variable, "meaning": meaning, "secret": secret, "required": default is _REQUIRED}
+    metadata["may_be_empty"] = may_be_empty
     if default is _REQUIRED:
         return field(metadata=metadata, kw_only=True)
     return field(default=default, metadata=metadata, kw_only=True)
@@ -55,7 +59,7 @@ def load(config: type[C], env: Mapping[str, str]) -> C:
     for spec in dataclasses.fields(typing.cast(Any, config)):
         variable = spec.metadata["variable"]
         try:
-            raw = _raw(variable, env, secret=spec.metadata["secret"])
+            raw = _secret(spec.metadata, env) if spec.metadata["secret"] else env.get(variable)
             if raw is None:
                 if spec.default is MISSING:
                     problems.append(f"{variable} is not set: {spec.metadata['meaning']}")
@@ -78,9 +82,8 @@ def describe(config: type) -> list[Setting]:
     return rows
 
 
-def _raw(variable: str, env: Mapping[str, str], *, secret: bool) -> str | None:
-    if not secret:
-        return env.get(variable)
+def _secret(metadata: Mapping[str, Any], env: Mapping[str, str]) -> str | None:
+    variable = metadata["variable"]
     path = env.get(f"{variable}_FILE")
     value = env.get(variable)
     if path is not None and value is not None:
@@ -90,7 +93,7 @@ def _raw(variable: str, env: Mapping[str, str], *, secret: bool) -> str | None:
             value = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ValueError(f"cannot be read from {variable}_FILE={path!r}: {error.strerror}") from error
-    if value is not None and not value.strip():
+    if value is not None and not value.strip() and not metadata["may_be_empty"]:
         raise ValueError("is empty; a secret needs at least one character")
     return value
 
