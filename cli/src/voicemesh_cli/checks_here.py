@@ -15,6 +15,7 @@ from typing import Any
 
 from bargein_svc import config as bargein
 from ingress_svc import config as ingress
+from ingress_svc.auth import auth
 from llm_svc import config as llm
 from llm_svc.agent_model import load_models
 from session_svc import config as session
@@ -58,7 +59,9 @@ def settings(env: Mapping[str, str]) -> list[Result]:
         given[_SECRET_VARIABLE] = "made by voicemesh up"
     for config in (*_SERVICES.values(), Config):
         try:
-            load(config, given)
+            loaded: object = load(config, given)
+            if isinstance(loaded, ingress.Config):
+                auth(loaded)
         except ConfigError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     remedy = "set it as docs/settings.md says, or unset it"

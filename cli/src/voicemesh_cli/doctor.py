@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-from ingress_svc.domain.signatures import VAPI_DEFAULT
+from ingress_svc.domain.schemes import VAPI_DEFAULT
 from llm_svc.agent_model import AgentModels, load_models
 from rich.console import Console
 from rich.text import Text

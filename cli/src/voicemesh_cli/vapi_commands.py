@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-from ingress_svc.domain.signatures import PRESETS
+from ingress_svc.domain.schemes import UNASKED
 from rich.console import Console
 from rich.text import Text
 from svc_runtime.config import ConfigError, load
@@ -85,7 +85,7 @@ def secrets_of(env: Mapping[str, str], state: StateDir, run: Run | None) -> tupl
 def schemes_of(env: Mapping[str, str]) -> tuple[str, ...]:
     """Return how ingress-svc lets Vapi prove itself."""
     given = env.get("VOICEMESH_VAPI_SCHEMES")
-    return tuple(PRESETS) if given is None else tuple(part.strip() for part in given.split(",") if part.strip())
+    return UNASKED if given is None else tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 class Terminal:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from svc_runtime.config import setting
 from svc_runtime.toml_file import TomlFile
 
-from ingress_svc.domain.signatures import PRESETS
+from ingress_svc.domain import oauth
+from ingress_svc.domain.schemes import UNASKED
 
 APOLOGY = "Sorry, I lost my thread for a moment. Could you say that again, please?"
 
@@ -20,19 +21,68 @@ class Config:
     port: int = setting("VOICEMESH_HTTP_PORT", 8080, meaning="The public port: webhooks, custom LLM, health.")
     vapi_secrets: str = setting(
         "VOICEMESH_VAPI_SECRET",
-        meaning="Secret of Vapi's webhooks; several, separated by commas, are active at once (rotation).",
+        "",
+        meaning="Secret of Vapi's webhooks; several, separated by commas, are active at once (rotation). Without it, "
+        "without secrets of VOICEMESH_VAPI_AUTH_FILE and without OAuth2, ingress does not start.",
         secret=True,
+        may_be_empty=True,
     )
     vapi_schemes: tuple[str, ...] = setting(
         "VOICEMESH_VAPI_SCHEMES",
-        tuple(PRESETS),
-        meaning="Ways in which a webhook may prove its origin: vapi-default and article (HMAC), x-vapi-secret, bearer.",
+        UNASKED,
+        meaning="Ways in which a webhook may prove its origin with that secret: vapi-default, article, github-style, "
+        "svix (HMAC), x-vapi-secret, bearer.",
+    )
+    vapi_auth_file: str = setting(
+        "VOICEMESH_VAPI_AUTH_FILE",
+        "",
+        meaning="A TOML file with further ways, which may have secrets of their own; empty for none.",
+    )
+    public_url: str = setting(
+        "VOICEMESH_PUBLIC_URL",
+        "",
+        meaning="Scheme and host under which Vapi reaches ingress, such as https://voice.example.com: for signatures "
+        "over the URL, which a proxy in front changes. Empty: what the request says.",
     )
     llm_keys: str = setting(
         "VOICEMESH_VAPI_LLM_KEY",
         "",
-        meaning="API key of the custom-LLM endpoint (commas as above); empty means the webhook secrets.",
+        meaning="API key of the custom-LLM endpoint (commas as above), as Authorization with or without Bearer; empty "
+        "means the webhook secrets.",
         secret=True,
+    )
+    llm_header: str = setting(
+        "VOICEMESH_VAPI_LLM_HEADER",
+        "x-vapi-secret",
+        meaning="Another header in which that key may come, alone: one of the model's own headers at Vapi.",
+    )
+    llm_oauth: bool = setting(
+        "VOICEMESH_VAPI_LLM_OAUTH", False, meaning="Whether the custom-LLM endpoint takes our OAuth2 tokens too."
+    )
+    oauth_client_id: str = setting(
+        "VOICEMESH_VAPI_OAUTH_CLIENT_ID", "vapi", meaning="Client id that Vapi shows at POST /oauth/token."
+    )
+    oauth_client_secrets: str = setting(
+        "VOICEMESH_VAPI_OAUTH_CLIENT_SECRET",
+        "",
+        meaning="Client secret that it shows there (commas as above). Where it is set, that endpoint is served and "
+        "webhooks take its tokens; a token lives no longer than its secret.",
+        secret=True,
+    )
+    oauth_token_s: int = setting(
+        "VOICEMESH_VAPI_OAUTH_TOKEN_S", oauth.LIFETIME_S, meaning="Seconds for which a token is valid."
+    )
+    insecure: bool = setting(
+        "VOICEMESH_INSECURE",
+        False,
+        meaning="Whether to start without a secret and let everything in; only on a loopback address, which a tunnel "
+        "to it opens to all. What has a secret is checked all the same.",
+    )
+    auth_doctor: bool = setting(
+        "VOICEMESH_AUTH_DOCTOR",
+        False,
+        meaning="Whether the log says, at most once a second, with which format a refused request would have matched. "
+        "For the time in which you look for it: a look takes 3 to 30 ms.",
     )
     max_body_bytes: int = setting(
         "VOICEMESH_MAX_BODY_BYTES",

@@ -19,15 +19,19 @@ from ingress_svc.adapters.control import CallControl
 from ingress_svc.adapters.control_lines import ControlLines
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.generate import Generate
-from ingress_svc.adapters.guard import Guard
+from ingress_svc.adapters.guard import Door, Guard
 from ingress_svc.adapters.http import HttpServer, routes
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.refusals import Refusals
+from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
+from ingress_svc.auth import auth
 from ingress_svc.config import Config, apology
+from ingress_svc.domain.auth_doctor import Doctor
 from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
-from ingress_svc.domain.signatures import BEARER, PRESETS, X_VAPI_SECRET, Verifier
+from ingress_svc.domain.signatures import Unsigned, Verifier
 
 _CONDITIONS = ("session-svc", "bargein-svc", "llm-svc", "loop", "background")
 _TELL_EVERY_S = 0.25
@@ -37,7 +41,7 @@ class Ingress:
     """All of ingress-svc but the life of its process. Raises ConfigError for what cannot work."""
 
     def __init__(self, config: Config) -> None:
-        webhooks, llm_keys = _verifiers(config)
+        self._auth = auth(config)
         budget = Budget.load(config.budget_file)
         clock = SystemClock()
         self.counters = Counters()
@@ -73,13 +77,19 @@ class Ingress:
         self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
         self._background = Background()
         self._health = Health()
-        guard = Guard(webhooks=webhooks, llm=llm_keys, max_body_bytes=config.max_body_bytes, counters=self.counters)
+        guard = Guard(
+            webhooks=_door("webhook", self._auth.webhooks, self._auth.webhook_doctor),
+            llm=_door("llm", self._auth.llm, self._auth.llm_doctor),
+            max_body_bytes=config.max_body_bytes,
+            counters=self.counters,
+        )
         webhook = VapiWebhook(
             guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
         )
         self.routes = routes(
             webhook=webhook,
             llm=CustomLlm(guard=guard, calls=self.calls, counters=self.counters),
+            tokens=Tokens(self._auth.tokens, self.counters) if self._auth.tokens is not None else None,
             missing=lambda: self.missing,
             draining=lambda: self.draining,
             counters=self.counters,
@@ -116,6 +126,8 @@ class Ingress:
 
     async def start(self) -> None:
         """Connect to the other services, and listen. Raises CannotListen."""
+        if self._auth.unsigned:
+            logs.get().warning("auth.unsigned", endpoints=self._auth.unsigned)
         self._mesh.start()
         self._recorder.start()
         self._watch.start()
@@ -155,17 +167,8 @@ class Ingress:
             await asyncio.sleep(_TELL_EVERY_S)
 
 
-def _verifiers(config: Config) -> tuple[Verifier, Verifier]:
-    """Return what proves a webhook, and a custom-LLM request. Raises ConfigError."""
-    unknown = [name for name in config.vapi_schemes if name not in PRESETS]
-    if unknown:
-        raise ConfigError(f"VOICEMESH_VAPI_SCHEMES names {unknown[0]!r}; the schemes are {', '.join(PRESETS)}")
-    try:
-        webhooks = Verifier([PRESETS[name] for name in config.vapi_schemes], _split(config.vapi_secrets))
-        llm = Verifier([BEARER, X_VAPI_SECRET], _split(config.llm_keys or config.vapi_secrets))
-    except ValueError as error:
-        raise ConfigError(f"VOICEMESH_VAPI_SECRET: {error}") from error
-    return webhooks, llm
+def _door(endpoint: str, verifier: Verifier | Unsigned, doctor: Doctor | None) -> Door:
+    return Door(verifier, Refusals(doctor, endpoint=endpoint) if doctor is not None else None)
 
 
 def _control_hosts(config: Config) -> tuple[AllowedHost, ...]:
@@ -176,7 +179,3 @@ def _control_hosts(config: Config) -> tuple[AllowedHost, ...]:
         return allowed_hosts(config.control_hosts)
     except ValueError as error:
         raise ConfigError(f"VOICEMESH_CONTROL_HOSTS: {error}") from error
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",")]

@@ -6,7 +6,7 @@ import pytest
 from fakes import vapi_api
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingress_svc.domain.signatures import VAPI_DEFAULT
+from ingress_svc.domain.schemes import VAPI_DEFAULT
 from voicemesh_cli import vapi_merge
 from voicemesh_cli.vapi_diff import changed, changes, not_kept
 from voicemesh_cli.vapi_merge import CannotMerge, Connection, Credential, merged, notes

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 from aiohttp import web
 from svc_runtime.metrics import Counters
 
+from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.domain import vapi_llm
-from ingress_svc.domain.signatures import Headers, MismatchReason, SignatureMismatch, Verifier
+from ingress_svc.domain.signatures import Headers, MismatchReason, SignatureMismatch, Unsigned, Verifier
 
 REFUSED = "voicemesh.requests.refused"
 UNPROVEN = "the request is not signed as configured"
@@ -19,10 +21,17 @@ Form = Callable[[str, str], str]
 """Makes the body of a refusal from its message and its code."""
 
 
+class Door(NamedTuple):
+    """What proves the requests of an endpoint, and who looks into those that it refuses."""
+
+    verifier: Verifier | Unsigned
+    refusals: Refusals | None = None
+
+
 class Guard:
     """Reads a body within the limit and verifies it over its raw bytes. Nothing has been parsed by then."""
 
-    def __init__(self, *, webhooks: Verifier, llm: Verifier, max_body_bytes: int, counters: Counters) -> None:
+    def __init__(self, *, webhooks: Door, llm: Door, max_body_bytes: int, counters: Counters) -> None:
         self._webhooks = webhooks
         self._llm = llm
         self._max_body_bytes = max_body_bytes
@@ -50,11 +59,13 @@ class Guard:
             raise web.HTTPUnauthorized(text=text, content_type="application/json")
         return raw, received_ns
 
-    def _proves(self, verifier: Verifier, headers: Headers, raw: bytes, *, url: str, now_s: float) -> bool:
+    def _proves(self, door: Door, headers: Headers, raw: bytes, *, url: str, now_s: float) -> bool:
         try:
-            verifier.verify(headers, method="POST", url=url, body=raw, now_s=now_s)
+            door.verifier.verify(headers, method="POST", url=url, body=raw, now_s=now_s)
         except SignatureMismatch as error:
             self._counters.add(REFUSED, reason=error.reason.value)
+            if door.refusals is not None:
+                door.refusals.look(error, headers, raw, url=url, now_s=now_s)
             return False
         return True
 

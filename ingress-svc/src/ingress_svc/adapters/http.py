@@ -14,12 +14,14 @@ from svc_runtime.server import CannotListen
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.front import Front, Receive
 from ingress_svc.adapters.routes import Handler, Routes
+from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.webhook import VapiWebhook
 
 WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
 """Ours, and the article's."""
 LLM_PATHS = ("/vapi/llm", "/vapi/llm/chat/completions", "/vapi/llm/chat/completions/chat/completions")
 """As a base URL, completed by the client, and completed although it was complete: all three occur."""
+TOKEN_PATH = "/oauth/token"
 KEEP_ALIVE_S = 75.0
 """Longer than a proxy keeps its own idle connections (nginx: 60 s), so that the proxy closes first."""
 
@@ -28,6 +30,7 @@ def routes(
     *,
     webhook: VapiWebhook,
     llm: CustomLlm,
+    tokens: Tokens | None,
     missing: Callable[[], Sequence[str]],
     draining: Callable[[], bool],
     counters: Counters,
@@ -52,6 +55,8 @@ def routes(
         served.add("POST", path, _guarded(webhook.handle, draining))
     for path in LLM_PATHS:
         served.add("POST", path, _guarded(llm.handle, draining))
+    if tokens is not None:
+        served.add("POST", TOKEN_PATH, _guarded(tokens.handle, draining))
     served.add("GET", "/healthz", healthz)
     served.add("GET", "/readyz", readyz)
     served.add("GET", "/metrics", metrics)
