@@ -90,6 +90,31 @@ BUDGET = (
     Key("hops.*.budget_ms", "required", "ingress-svc", "What the hop may cost at the 99th percentile."),
     Key("hops.*.aim_ms", "none", "", "What we work towards on a quiet machine; at most the budget."),
 )
+_HMAC = "HMAC only."
+AUTH = (
+    Key(
+        "scheme.*.preset", "`vapi-default`", "ingress-svc", "The preset whose values hold where the table says nothing."
+    ),
+    Key(
+        "scheme.*.secret_file",
+        "`VOICEMESH_VAPI_SECRET`",
+        "ingress-svc",
+        "File with the secret of this scheme (commas as above), seen from the folder of this one.",
+    ),
+    Key("scheme.*.header", "none", "ingress-svc", "The header that carries the secret itself, instead of a signature."),
+    Key(
+        "scheme.*.prefix", "none", "ingress-svc", "What may stand before the secret in that header, such as `Bearer `."
+    ),
+    Key("scheme.*.algorithm", "the preset's", "ingress-svc", f"{_HMAC} `sha256`, `sha512` or `sha1`."),
+    Key("scheme.*.signature_header", "the preset's", "ingress-svc", f"{_HMAC} The header with the signature."),
+    Key("scheme.*.signature_prefix", "the preset's", "ingress-svc", f"{_HMAC} What stands before it, as `sha256=`."),
+    Key("scheme.*.signature_encoding", "the preset's", "ingress-svc", f"{_HMAC} `hex` or `base64`."),
+    Key("scheme.*.payload_format", "the preset's", "ingress-svc", f"{_HMAC} The text that is signed, with {{body}}."),
+    Key("scheme.*.include_timestamp", "the preset's", "ingress-svc", f"{_HMAC} Whether a timestamp is sent."),
+    Key("scheme.*.timestamp_header", "the preset's", "ingress-svc", f"{_HMAC} The header with the timestamp."),
+    Key("scheme.*.message_id_header", "the preset's", "ingress-svc", f"{_HMAC} The header whose value is {{svix-id}}."),
+    Key("scheme.*.secret_is_base64", "the preset's", "ingress-svc", f"{_HMAC} Whether the key is the decoded secret."),
+)
 
 HEAD = """# Settings
 
@@ -107,7 +132,14 @@ def page() -> str:
     lines += [_variable_row(variable, uses) for variable, uses in sorted(_variables().items())]
     lines += ["", "## agent.toml", "", "The agent; `VOICEMESH_AGENT_FILE` names the file.", "", *_key_table(AGENT)]
     lines += ["", "## budget.toml", "", "The latency budget; `VOICEMESH_BUDGET_FILE` names the file. One table a hop,"]
-    lines += ['such as `[hops."session.fold"]`.', "", *_key_table(BUDGET), ""]
+    lines += ['such as `[hops."session.fold"]`.', "", *_key_table(BUDGET)]
+    lines += ["", "## The file of VOICEMESH_VAPI_AUTH_FILE", "", "Further ways to prove a webhook, one table a scheme,"]
+    lines += [
+        "such as `[scheme.billing]`; [authentication.md](authentication.md) has examples.",
+        "",
+        *_key_table(AUTH),
+        "",
+    ]
     return "\n".join(lines)
 
 
