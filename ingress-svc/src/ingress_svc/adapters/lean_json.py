@@ -11,6 +11,10 @@ from typing import Any, Required, TypedDict, cast
 import msgspec
 import orjson
 
+from ingress_svc.domain import asks
+
+_ASKING = frozenset(asks.READERS)
+"""Rare, and read in many fields."""
 _HISTORIES = ("messagesOpenAIFormatted", "conversation", "messages")
 """Large, and read of a conversation-update only."""
 
@@ -67,6 +71,8 @@ def parse(raw: bytes) -> object:
     try:
         body = _decoder.decode(raw)
         message = cast(dict[str, Any], body["message"])
+        if any(isinstance(name, str) and name in _ASKING for name in (message.get("type"), body.get("type"))):
+            return orjson.loads(raw)
         wanted = "conversation-update" in (message.get("type"), body.get("type"))
         for name in _HISTORIES:
             if (history := message.pop(name, None)) is not None and wanted:

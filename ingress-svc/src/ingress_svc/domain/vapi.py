@@ -2,9 +2,10 @@
 
 Type aliases and call ids are read leniently; an unknown type is an answer (`Unknown`), never an error. A field that
 decides what happens (role, speech status, the words, the history) must be usable, else `BadWebhook`; one that only
-adorns (turn names, reasons, durations, the carrier's id) reads as absent when it is wrong. Credentials and phone
-numbers that the body carries are never read. The control URL is, for there is no other way to act on the call: as it
-was sent, to be checked before it is used, and in a field that is not printed.
+adorns (turn names, reasons, durations, the carrier's id) reads as absent when it is wrong. What Vapi asks is read in
+domain/asks.py. Credentials that the body carries are never read, and phone numbers only where an answer turns on them.
+The control URL is, for there is no other way to act on the call: as it was sent, to be checked before it is used, and
+in a field that is not printed.
 """
 
 import enum
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
+from ingress_svc.domain import asks
+from ingress_svc.domain.asks import Ask, PhoneControl
 from ingress_svc.domain.chat import MAX_TEXT_CHARS, ChatMessage, tail_of
 from ingress_svc.domain.control_url import sent_control_url
 from ingress_svc.domain.fields import MAX_NAME_CHARS, clean, duration_ms, instant_ms, line, visible
@@ -110,14 +113,23 @@ class Unknown:
 
 
 Body: TypeAlias = (
-    CallStatus | Words | SpeechEdge | ProviderInterrupted | HistoryReported | AgentSilent | CallReported | Unknown
+    CallStatus
+    | Words
+    | SpeechEdge
+    | ProviderInterrupted
+    | HistoryReported
+    | AgentSilent
+    | CallReported
+    | Ask
+    | PhoneControl
+    | Unknown
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
     call_id: str
-    """`vapi:<id>`, at most 200 characters; empty only beside `Unknown`: some messages are about no call."""
+    """`vapi:<id>`, at most 200 characters; empty only where none is needed: beside `Unknown`, an ask, an order."""
     event_id: str
     """24 hex digits, the same for every delivery of one happening; see `decode`."""
     at_ms: int
@@ -149,7 +161,7 @@ def decode(body: object, *, received_at_ms: int, header_call_id: str | None, raw
     call_id = _call_id(call, fields, header_call_id)
     reader = _READERS.get(type_name)
     if reader is None:
-        reading = _Reading(Unknown(type_name))
+        reading = _asked(type_name, fields, call)
     elif not call_id:
         raise BadWebhook(
             BadReason.NO_CALL_ID,
@@ -210,6 +222,15 @@ class _Reading(NamedTuple):
     identity: str = ""
     """What tells this happening from another of its type, call and millisecond."""
     dropped_chars: int = 0
+
+
+def _asked(type_name: str, fields: Mapping[str, object], call: Mapping[str, object]) -> _Reading:
+    read = asks.READERS.get(type_name)
+    if read is None:
+        return _Reading(Unknown(type_name))
+    ask, identity = read(fields, call)
+    # What tells asks apart may be any text, lone surrogates included.
+    return _Reading(ask, clean(identity))
 
 
 def _type_of(fields: Mapping[str, object], body: Mapping[str, object]) -> tuple[str, str]:
@@ -363,30 +384,20 @@ UNKNOWN_TYPES = frozenset(
         "other",
         # Read, but a status that we do not know is nothing for us either.
         "status-update",
-        "assistant-request",
         "assistant.speechStarted",
         "assistant.started",
         "call.artifact.upload",
         "call.delete.failed",
         "call.deleted",
-        "call.endpointing.request",
-        "campaign.predial",
         "chat.created",
         "chat.deleted",
-        "function-call",
-        "handoff-destination-request",
-        "knowledge-base-request",
         "language-change-detected",
         "model-output",
-        "phone-call-control",
         "session.created",
         "session.deleted",
         "session.updated",
-        "tool-calls",
-        "transfer-destination-request",
         "transfer-update",
         "voice-input",
-        "voice-request",
     }
 )
 """What an unknown webhook is counted as: the types of Vapi's documentation without effect here, in their names of
