@@ -83,6 +83,62 @@ AGENT = (
     Key("barge_in.correction_phrases", "none", "bargein-svc", "The same for corrections."),
     Key("barge_in.acknowledgement_phrases", "none", "bargein-svc", "The same for words that only acknowledge."),
 )
+_ONE = "One of assistant_id, squad_id, assistant, forward_to and error is set."
+_URL = (
+    "The owner's server, which is asked instead; the rest of the table answers where it does not. "
+    "https, or http on loopback. See docs/answering.md."
+)
+VAPI = (
+    Key("vapi.assistant_request.assistant_id", "none", "ingress-svc", f"Which assistant takes an inbound call. {_ONE}"),
+    Key("vapi.assistant_request.squad_id", "none", "ingress-svc", "Which squad does."),
+    Key("vapi.assistant_request.assistant", "none", "ingress-svc", "A table: an assistant as Vapi's API has it."),
+    Key(
+        "vapi.assistant_request.overrides",
+        "none",
+        "ingress-svc",
+        "A table: assistantOverrides, beside assistant_id or assistant.",
+    ),
+    Key("vapi.assistant_request.forward_to", "none", "ingress-svc", "A number or SIP address that takes it instead."),
+    Key("vapi.assistant_request.forward_message", "none", "ingress-svc", "What the caller hears before that."),
+    Key("vapi.assistant_request.error", "a sentence", "ingress-svc", "What the caller hears before the call ends."),
+    Key("vapi.transfer.say", "none", "ingress-svc", "What the caller hears before a transfer."),
+    Key(
+        "vapi.transfer.destinations",
+        "none",
+        "ingress-svc",
+        "Tables [[…]] with `to` (a number or SIP address) or `assistant` (a name in the squad), `say`, and `words`: the "
+        "first whose words are in the caller's last sentence, else the first without words.",
+    ),
+    Key(
+        "vapi.handoff.destinations",
+        "none",
+        "ingress-svc",
+        "The same for a handoff: `assistant_id` or `assistant`, `result` for the model, and `words`, which are looked "
+        "for in the model's parameters first.",
+    ),
+    Key("vapi.knowledge_base.folder", "none", "ingress-svc", "Folder of .md and .txt files, searched by words."),
+    Key("vapi.knowledge_base.most", "`3`", "ingress-svc", "Passages in an answer, 1 to 10."),
+    Key(
+        "vapi.knowledge_base.least_similarity",
+        "`0.2`",
+        "ingress-svc",
+        "0 to 1: how much of the question's known words, by their weight, a passage must have.",
+    ),
+    Key("vapi.endpointing.timeout_seconds", "none", "ingress-svc", "One wait for everything, 0 to 15, not these four."),
+    Key("vapi.endpointing.after_sentence", "`0.2`", "ingress-svc", "Seconds to wait after words that end a sentence."),
+    Key("vapi.endpointing.after_number", "`0.6`", "ingress-svc", "After a number, of which more may come."),
+    Key("vapi.endpointing.unfinished", "`1.6`", "ingress-svc", 'After "and", a comma, an ellipsis.'),
+    Key("vapi.endpointing.otherwise", "`0.9`", "ingress-svc", "After any other words."),
+    Key("vapi.endpointing.unfinished_words", "none", "ingress-svc", 'Words like "and", besides those we know.'),
+    Key("vapi.predial.eligible", "`false`", "ingress-svc", "Whether calls of a campaign are placed."),
+    Key("vapi.predial.block_list", "none", "ingress-svc", "File of numbers that are never called, one a line."),
+    Key(
+        "vapi.*.url",
+        "none",
+        "ingress-svc",
+        f"In each table, and in vapi.tool_calls and vapi.voice: {_URL[0].lower()}{_URL[1:]}",
+    ),
+)
 BUDGET = (
     Key("version", "required", "", "A whole number that rises with every change of a figure."),
     Key("hops.*.from", "required", "", "Where the measured time begins, in words."),
@@ -125,12 +181,16 @@ once. Lists are separated by commas; switches are `on` or `off`. A secret may st
 with `_FILE` to its path.
 """
 
+ANSWERING = """What it answers when Vapi asks. Everything is optional: without it each question gets a safe answer
+([answering.md](answering.md)). Paths start at the file's folder. A key that is not known is an error."""
+
 
 def page() -> str:
     """Return docs/settings.md as it should be."""
     lines = [HEAD, "| variable | default | read by | meaning |", "|---|---|---|---|"]
     lines += [_variable_row(variable, uses) for variable, uses in sorted(_variables().items())]
     lines += ["", "## agent.toml", "", "The agent; `VOICEMESH_AGENT_FILE` names the file.", "", *_key_table(AGENT)]
+    lines += ["", ANSWERING, "", *_key_table(VAPI)]
     lines += ["", "## budget.toml", "", "The latency budget; `VOICEMESH_BUDGET_FILE` names the file. One table a hop,"]
     lines += ['such as `[hops."session.fold"]`.', "", *_key_table(BUDGET)]
     lines += ["", "## The file of VOICEMESH_VAPI_AUTH_FILE", "", "Further ways to prove a webhook, one table a scheme,"]
@@ -145,7 +205,7 @@ def page() -> str:
 
 def problems() -> list[str]:
     """Return the keys of the shipped files that the page does not explain."""
-    explained = {"agent.toml": {key.name for key in AGENT}, "budget.toml": {key.name for key in BUDGET}}
+    explained = {"agent.toml": {key.name for key in AGENT + VAPI}, "budget.toml": {key.name for key in BUDGET}}
     found = []
     for name, keys in explained.items():
         content = tomllib.loads((ROOT / name).read_text(encoding="utf-8"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from svc_runtime.config import setting
+from svc_runtime.config import ConfigError, setting
 from svc_runtime.toml_file import TomlFile
 
 from ingress_svc.domain import oauth
+from ingress_svc.domain.answers import Plan
 from ingress_svc.domain.schemes import UNASKED
+from ingress_svc.vapi_settings import read_plan
 
 APOLOGY = "Sorry, I lost my thread for a moment. Could you say that again, please?"
 
@@ -126,6 +129,12 @@ class Config:
         meaning="Seconds that one try to control a call may take, connecting (at most half of them) included. Vapi "
         "takes 0.2 to 0.3 s.",
     )
+    owner_secret: str = setting(
+        "VOICEMESH_OWNER_SECRET",
+        "",
+        meaning="Signs what ingress asks the servers that [vapi] of agent.toml names; needed where it names any.",
+        secret=True,
+    )
     most_calls: int = setting(
         "VOICEMESH_INGRESS_MOST_CALLS", 20_000, meaning="Most calls that one ingress keeps; the idlest go first."
     )
@@ -151,6 +160,20 @@ class Config:
         meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
     )
     log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
+
+
+def plan(config: Config) -> Plan:
+    """Return what the agent answers when Vapi asks. Raises ConfigError naming file and key."""
+    path = Path(config.agent_file)
+    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
+    found = read_plan(file.root, path.parent)
+    file.check()
+    if found.urls and not config.owner_secret:
+        raise ConfigError(
+            f"VOICEMESH_OWNER_SECRET is not set, and {config.agent_file} names a url below [vapi]: "
+            "that server could not tell our requests from a stranger's"
+        )
+    return found
 
 
 def apology(path: str) -> str:

@@ -14,6 +14,7 @@ from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.server import Health
 
+from ingress_svc.adapters.answering import Answering
 from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.control import CallControl
 from ingress_svc.adapters.control_lines import ControlLines
@@ -22,12 +23,14 @@ from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.guard import Door, Guard
 from ingress_svc.adapters.http import HttpServer, routes
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.owner import OwnerServer
+from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
 from ingress_svc.auth import auth
-from ingress_svc.config import Config, apology
+from ingress_svc.config import Config, apology, plan
 from ingress_svc.domain.auth_doctor import Doctor
 from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
@@ -83,8 +86,19 @@ class Ingress:
             max_body_bytes=config.max_body_bytes,
             counters=self.counters,
         )
+        self.answering = Answering(
+            plan=plan(config),
+            server=OwnerServer(config.owner_secret) if config.owner_secret else None,
+            counters=self.counters,
+        )
         webhook = VapiWebhook(
-            guard=guard, calls=self.calls, mesh=self._mesh, counters=self.counters, hold_s=config.hold_s
+            guard=guard,
+            calls=self.calls,
+            mesh=self._mesh,
+            answering=self.answering,
+            phone=PhoneControls(self.calls, clock, self.counters),
+            counters=self.counters,
+            hold_s=config.hold_s,
         )
         self.routes = routes(
             webhook=webhook,
@@ -142,12 +156,16 @@ class Ingress:
         self.draining = True
         self._health.set("drain", False)
         await self._http.stop_listening()
-        finished = await self.calls.drain(self._drain_s, hurry)
+        finished, _ = await asyncio.gather(
+            self.calls.drain(self._drain_s, hurry), self.answering.drain(self._drain_s, hurry)
+        )
         logs.get().info("drain.ended", finished=finished)
 
     async def close(self) -> None:
         await self._background.close()
         self._watch.stop()
+        # Those that still wait are answered before their connections close.
+        await self.answering.close()
         await self._http.close()
         await self._controls.close(grace_s=1.0)
         await self._mesh.close(grace_s=1.0)

@@ -72,7 +72,7 @@ class Section:
     @property
     def heading(self) -> str:
         """How the file writes the section, such as ``[hops."a.b"]``."""
-        return f"[{'.'.join(_bare(part) for part in self._path)}]"
+        return f"[{_dotted(self._path)}]"
 
     @property
     def tables(self) -> list[str]:
@@ -92,6 +92,16 @@ class Section:
         """Yield every key with the table below it: for a section whose keys are names."""
         for key in self._table:
             yield key, self.section(key)
+
+    def each(self, key: str) -> list[Section]:
+        """Return the tables of a list of them, which the file writes as ``[[…]]``."""
+        tables = self._take(key, [])
+        if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
+            return [Section(table, (*self._path, f"{key}[{at}]"), self._problems) for at, table in enumerate(tables, 1)]
+        self._problems.append(
+            f"{self._named(key)} = {_shown(tables)} is not a list of tables; write [[{_dotted((*self._path, key))}]]"
+        )
+        return []
 
     def text(
         self, key: str, default: T, *, required: bool = False, one_of: Sequence[str] = (), right: str = ""
@@ -140,6 +150,10 @@ class Section:
         """Note that the value of ``key`` is not ``right``: for what two values must be together."""
         self._problems.append(f"{self._named(key)} = {_shown(self._table[key])} is not {right}")
 
+    def missing(self, what: str) -> None:
+        """Note that the section lacks something: for what may stand at several keys."""
+        self._problems.append(f"{self.heading} needs {what}")
+
     def refuse_unknown(self) -> None:
         """Note every key that was not asked for: a slip of the pen would leave a default in force and say nothing."""
         for key in self._unknown():
@@ -164,6 +178,10 @@ class Section:
         return f"{self.heading} {_bare(key)}" if self._path else _bare(key)
 
 
+def _dotted(path: Sequence[str]) -> str:
+    return ".".join(_bare(part) for part in path)
+
+
 def _is_text(value: object, one_of: Sequence[str]) -> bool:
     return isinstance(value, str) and (value in one_of if one_of else bool(value.strip()))
 
@@ -174,7 +192,7 @@ def _is_number(value: object, least: float, most: float | None) -> bool:
 
 
 def _bare(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _shown(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+(\[[0-9]+\])?", key) else _shown(key)
 
 
 def _shown(value: object) -> str:

@@ -116,6 +116,10 @@ class Calls:
         call.touched_s = self._clock.monotonic_s()
         return call
 
+    def known(self, call_id: str) -> LiveCall | None:
+        """Return the call if it is one that we know."""
+        return self._calls.get(call_id)
+
     def turn_of(self, call: LiveCall, outside: SpanRef | None = None) -> Turn:
         """Return the turn that is going on, opened if there is none."""
         if call.turn is None or call.turn.over:

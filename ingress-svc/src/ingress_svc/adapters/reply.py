@@ -14,12 +14,13 @@ EVENT_ID = "X-Voicemesh-Event-Id"
 
 
 class Reply(NamedTuple):
-    """A status and JSON. Every 2xx names its event."""
+    """A status and a body, JSON unless it says otherwise. Every 2xx names its event."""
 
     status: int
     body: bytes
     event_id: str = ""
     retry_after_s: int = 0
+    content_type: str = "application/json"
 
 
 SendReply = Callable[[Reply], None]
@@ -30,6 +31,10 @@ def taken(event_id: str) -> Reply:
     return Reply(200, b"{}", event_id)
 
 
+def spoken(event_id: str, samples: bytes) -> Reply:
+    return Reply(200, samples, event_id, content_type="application/octet-stream")
+
+
 def refused(status: int, message: str, *, retry_after_s: int = 0) -> Reply:
     """Return an error as JSON: what is wrong and what would be right, nothing of what was sent."""
     return Reply(status, error_text(message).encode(), "", retry_after_s)
@@ -37,7 +42,7 @@ def refused(status: int, message: str, *, retry_after_s: int = 0) -> Reply:
 
 def response(reply: Reply) -> web.Response:
     """Return what aiohttp writes."""
-    headers = {"Content-Type": "application/json"} | dict(_fields(reply))
+    headers = {"Content-Type": reply.content_type} | dict(_fields(reply))
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
@@ -45,7 +50,7 @@ def message(reply: Reply, *, date: str, close: bool) -> bytes:
     """Return the bytes of an HTTP/1.1 response. ``date`` is the value of its header."""
     extra = "".join(f"{name}: {value}\r\n" for name, value in _fields(reply))
     head = (
-        f"HTTP/1.1 {reply.status} {_PHRASES[reply.status]}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {reply.status} {_PHRASES[reply.status]}\r\nContent-Type: {reply.content_type}\r\n"
         f"Content-Length: {len(reply.body)}\r\nDate: {date}\r\n{extra}{_CLOSE if close else ''}\r\n"
     )
     return head.encode("ascii") + reply.body

@@ -12,12 +12,14 @@ from svc_runtime.metrics import Counters
 from svc_runtime.telemetry import Kind, SpanRef, parse_traceparent
 
 from ingress_svc.adapters import lean_json, wire
+from ingress_svc.adapters.answering import Answering
 from ingress_svc.adapters.calls import Calls, LiveCall
 from ingress_svc.adapters.guard import UNPROVEN, Guard, url_of
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.reply import Reply, SendReply, refused, response, taken
 from ingress_svc.adapters.turns import Turn
-from ingress_svc.domain import vapi
+from ingress_svc.domain import asks, vapi
 
 WEBHOOKS = "voicemesh.webhooks"
 UNKNOWN = "voicemesh.webhooks.unknown"
@@ -28,14 +30,28 @@ DROPPED = "voicemesh.webhooks.dropped_chars"
 class VapiWebhook:
     """`POST /vapi/webhook`. A 2xx for what is read, but partial words, means that session-svc's store has it."""
 
-    def __init__(self, *, guard: Guard, calls: Calls, mesh: Mesh, counters: Counters, hold_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        guard: Guard,
+        calls: Calls,
+        mesh: Mesh,
+        answering: Answering,
+        phone: PhoneControls,
+        counters: Counters,
+        hold_s: float,
+    ) -> None:
         self._guard = guard
         self._calls = calls
+        self._answering = answering
+        self._phone = phone
         self._mesh = mesh
         self._counters = counters
         self._hold_s = hold_s
         counters.declare(
-            WEBHOOKS, "Webhooks by how they were answered.", answer=("taken", "partial", "shed", "refused", "unknown")
+            WEBHOOKS,
+            "Webhooks by how they were answered.",
+            answer=("taken", "partial", "shed", "refused", "unknown", "asked", "ordered"),
         )
         counters.declare(UNKNOWN, "Webhooks of a type that has no effect here.", type=sorted(vapi.UNKNOWN_TYPES))
         counters.declare(DROPPED, "Characters of webhooks left out because a text or a history is over its cap.")
@@ -79,12 +95,34 @@ class VapiWebhook:
             return
         if webhook.dropped_chars:
             self._counters.add(DROPPED, webhook.dropped_chars)
-        if isinstance(webhook.body, vapi.Unknown):
-            self._counters.add(UNKNOWN, type=webhook.body.counted_as)
+        body = webhook.body
+        if isinstance(body, vapi.Unknown):
+            self._counters.add(UNKNOWN, type=body.counted_as)
             self._counters.add(WEBHOOKS, answer="unknown")
             reply(taken(webhook.event_id))
-            return
-        self._known(headers, webhook, received_ns, reply)
+        elif isinstance(body, asks.PhoneControl):
+            self._counters.add(WEBHOOKS, answer="ordered")
+            reply(taken(webhook.event_id))
+            self._phone.carry_out(webhook, body)
+        elif isinstance(body, asks.Ask):
+            self._counters.add(WEBHOOKS, answer="asked")
+            self._asked(webhook, body, received_ns, reply)
+        else:
+            self._known(headers, webhook, received_ns, reply)
+
+    def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, received_ns: int, reply: SendReply) -> None:
+        """Answer from the agent's plan. It opens no call, and no other service hears of it."""
+        call = self._calls.known(webhook.call_id)
+        turn = call.turn if call is not None else None
+        if call is not None:
+            self._calls.learn_control(call, webhook.control_url)
+
+        def answer(given: Reply) -> None:
+            if turn is not None:
+                self._calls.turns.note(turn, "ingress.answer", received_ns, kind=Kind.SERVER)
+            reply(given)
+
+        self._answering.answer(webhook, ask, answer)
 
     def _known(self, headers: Mapping[str, str], webhook: vapi.Webhook, received_ns: int, reply: SendReply) -> None:
         call = self._calls.get(webhook.call_id)

@@ -48,7 +48,7 @@ NO_TRANSFER: Final = "There is nobody to transfer this call to."
 NO_HANDOFF: Final = "There is no other assistant to hand this call to."
 NO_TOOL: Final = "no tool of this name is configured"
 TOOL_FAILED: Final = "the tool failed"
-TOOL_LATE: Final = "the tool did not answer in time"
+TOOL_LATE: Final = "the tool did not answer in time; it may have done its work all the same"
 TOO_MANY_TOOLS: Final = "too many tool calls at once"
 
 
@@ -71,7 +71,7 @@ class Plan:
     assistant: Answer = field(default_factory=lambda: {"error": NOT_SET_UP})
     transfer: tuple[Destination, ...] = ()
     handoff: tuple[Destination, ...] = ()
-    endpointing: EndpointingRules = EndpointingRules()
+    endpointing: EndpointingRules = field(default_factory=EndpointingRules)
     may_dial: bool = False
     """Without an answer Vapi places no call either, so silence is "no"."""
     blocked: frozenset[str] = field(default=frozenset(), repr=False)
