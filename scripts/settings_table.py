@@ -106,8 +106,8 @@ VAPI = (
         "vapi.transfer.destinations",
         "none",
         "ingress-svc",
-        "Tables [[…]] with `to` (a number or SIP address) or `assistant` (a name in the squad), `say`, and `words`: the "
-        "first whose words are in the caller's last sentence, else the first without words.",
+        "Tables [[…]] with `to` (a number or SIP address) or `assistant` (a name in the squad), `say`, and `words`: "
+        "the first whose words are in the caller's last sentence, else the first without words.",
     ),
     Key(
         "vapi.handoff.destinations",

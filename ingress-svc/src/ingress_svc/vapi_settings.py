@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -70,8 +71,9 @@ def _is_url(value: object) -> bool:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
-    plain = value.isascii() and value.isprintable() and " " not in value and not parts.fragment and "@" not in parts.netloc
-    return plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS))
+    if not re.fullmatch(r"[!-~]+", value) or parts.fragment or "@" in parts.netloc:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS))
 
 
 # --- assistant request ------------------------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ from fakes.vapi_samples import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 from ingress_svc.adapters import lean_json
-from ingress_svc.domain import vapi
+from ingress_svc.domain import asks, vapi
 
 AT_MS = 1_787_428_900_000
 FILES = [
-    path for folder in ("server", "server_legacy", "seed_shape") for path in sorted((SAMPLES / folder).glob("*.json"))
+    path
+    for folder in ("server", "server_legacy", "server_made", "seed_shape")
+    for path in sorted((SAMPLES / folder).glob("*.json"))
 ]
 
 
@@ -45,9 +47,11 @@ JSON = st.recursive(
 )
 FIELDS = st.dictionaries(
     st.sampled_from(
-        [*lean_json._Message.__annotations__, "artifact", "assistant", "phoneNumber"],
+        [*lean_json._Message.__annotations__, "artifact", "customer", "phoneNumber", "toolCallList", "contact"],
     ),
-    JSON | st.sampled_from(["transcript", "speech-update", "status-update", "conversation-update", "user", "final"]),
+    JSON
+    | st.sampled_from(["transcript", "speech-update", "status-update", "conversation-update", "user", "final"])
+    | st.sampled_from([*asks.READERS]),
 )
 
 

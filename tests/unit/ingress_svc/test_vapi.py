@@ -2,6 +2,19 @@ import json
 
 import pytest
 from fakes.vapi_samples import AT_MS, CALL, NAMES, SAMPLES, message, sample
+from ingress_svc.domain.asks import (
+    AssistantRequest,
+    EndpointingRequest,
+    FunctionCall,
+    HandoffRequest,
+    KnowledgeRequest,
+    PhoneControl,
+    PredialRequest,
+    ToolCall,
+    ToolCalls,
+    TransferRequest,
+    VoiceRequest,
+)
 from ingress_svc.domain.chat import MAX_TEXT_CHARS, ChatMessage
 from ingress_svc.domain.vapi import (
     UNKNOWN_TYPES,
@@ -26,10 +39,13 @@ SID = "CA00000000000000000000000000000001"
 RECEIVED_MS = 1_787_428_900_000
 TABLE = "I need a table for four tonight at seven."
 GREETING = "Thank you for calling. I can help you"
-HISTORY = HistoryReported((ChatMessage("assistant", GREETING), ChatMessage("user", TABLE)), 1)
+TAIL = (ChatMessage("assistant", GREETING), ChatMessage("user", TABLE))
+HISTORY = HistoryReported(TAIL, 1)
+BOOK_ID = "call_000000000000000000000001"
+BOOK = ToolCalls((ToolCall(BOOK_ID, "book_table", {"party_size": 4, "time": "19:00"}),))
 
 EXPECTED: dict[str, tuple[int | None, Body]] = {
-    "server/assistant-request": (1787428800000, Unknown("assistant-request")),
+    "server/assistant-request": (1787428800000, AssistantRequest("+15005550101", "+15005550006")),
     "server/assistant.speechStarted.text": (1787428802905, Unknown("assistant.speechStarted")),
     "server/assistant.speechStarted.word-alignment": (1787428807905, Unknown("assistant.speechStarted")),
     "server/assistant.started": (1787428801600, Unknown("assistant.started")),
@@ -40,10 +56,10 @@ EXPECTED: dict[str, tuple[int | None, Body]] = {
     "server/conversation-update": (1787428806949, HISTORY),
     "server/end-of-call-report": (1787428844380, CallReported("customer-ended-call", 40_000)),
     "server/hang": (1787428812249, AgentSilent()),
-    "server/knowledge-base-request": (1787428807000, Unknown("knowledge-base-request")),
+    "server/knowledge-base-request": (1787428807000, KnowledgeRequest(TAIL)),
     "server/language-change-detected": (1787428807000, Unknown("language-change-detected")),
     "server/model-output.token": (1787428807554, Unknown("model-output")),
-    "server/phone-call-control.hang-up": (1787428840000, Unknown("phone-call-control")),
+    "server/phone-call-control.hang-up": (1787428840000, PhoneControl("hang-up")),
     "server/session.created": (1787428800000, Unknown("session.created")),
     "server/session.deleted": (1787428800000, Unknown("session.deleted")),
     "server/speech-update.assistant-started": (1787428802900, SpeechEdge(Party.AGENT, True, "turn:0")),
@@ -51,18 +67,38 @@ EXPECTED: dict[str, tuple[int | None, Body]] = {
     "server/speech-update.user-started": (1787428804780, SpeechEdge(Party.CALLER, True, "turn:1")),
     "server/status-update.ended": (1787428841580, CallStatus(Phase.ENDED, "customer-ended-call", SID)),
     "server/status-update.in-progress": (1787428801500, CallStatus(Phase.IN_PROGRESS, "", SID)),
-    "server/tool-calls.docs-flat-arguments": (1787428808000, Unknown("tool-calls")),
-    "server/tool-calls.schema-string-args": (1787428808000, Unknown("tool-calls")),
-    "server/tool-calls.wire-object-args": (1787428808000, Unknown("tool-calls")),
+    "server/tool-calls.docs-flat-arguments": (1787428808000, BOOK),
+    "server/tool-calls.schema-string-args": (1787428808000, BOOK),
+    "server/tool-calls.wire-object-args": (1787428808000, BOOK),
     "server/transcript-final-only.user": (1787428806950, Words(Party.CALLER, True, TABLE)),
     "server/transcript.final.assistant": (1787428805100, Words(Party.AGENT, True, GREETING)),
     "server/transcript.final.user": (1787428806950, Words(Party.CALLER, True, TABLE)),
     "server/transcript.partial.user": (1787428804950, Words(Party.CALLER, False, "I need")),
-    "server/transfer-destination-request": (1787428820000, Unknown("transfer-destination-request")),
+    "server/transfer-destination-request": (1787428820000, TransferRequest(TAIL)),
     "server/user-interrupted": (1787428804980, ProviderInterrupted("6e0d5c4b-3a29-4180-9f7e-8d6c5b4a3928")),
     "server/voice-input": (1787428807555, Unknown("voice-input")),
-    "server/voice-request": (1787428807600, Unknown("voice-request")),
-    "server_legacy/function-call": (None, Unknown("function-call")),
+    "server/voice-request": (1787428807600, VoiceRequest("Perfect, I can book that for you.", 24_000)),
+    "server_made/call.endpointing.request": (1787428806960, EndpointingRequest(TAIL)),
+    "server_made/campaign.predial": (
+        1787428790000,
+        PredialRequest(
+            "5b1f0d3c-7a51-4a55-8e52-2d6f3c8d6a77", "c0ffee00-7a51-4a55-8e52-2d6f3c8d6a78", "+15005550101", "Ada"
+        ),
+    ),
+    "server_made/chat.created": (1787428800000, Unknown("chat.created")),
+    "server_made/function-call.arguments": (
+        1787428808000,
+        FunctionCall(ToolCall(BOOK_ID, "book_table", {"party_size": 4})),
+    ),
+    "server_made/handoff-destination-request": (1787428821000, HandoffRequest({"department": "billing"}, TAIL)),
+    "server_made/phone-call-control.forward": (
+        1787428839000,
+        PhoneControl("forward", "+15005550199", "", "One moment."),
+    ),
+    "server_made/session.updated": (1787428800000, Unknown("session.updated")),
+    "server_made/tool-calls.docs-flat-parameters": (1787428808000, BOOK),
+    "server_made/transfer-update": (1787428822000, Unknown("transfer-update")),
+    "server_legacy/function-call": (None, FunctionCall(ToolCall("", "book_table", {"party_size": 4}))),
     "server_legacy/language-changed": (None, Unknown("language-change-detected")),
     "seed_shape/end-of-call-report": (None, CallReported()),
     "seed_shape/speech-update.started": (None, SpeechEdge(Party.AGENT, True, "stream_abc")),
@@ -70,7 +106,14 @@ EXPECTED: dict[str, tuple[int | None, Body]] = {
     "seed_shape/transcript.final": (None, Words(Party.CALLER, True, "I need a table for four tonight at 7pm")),
     "seed_shape/transcript.partial": (None, Words(Party.CALLER, False, "I need")),
 }
-ABOUT_NO_CALL = {"server/chat.deleted", "server/session.created", "server/session.deleted"}
+ABOUT_NO_CALL = {
+    "server/chat.deleted",
+    "server/session.created",
+    "server/session.deleted",
+    "server_made/campaign.predial",
+    "server_made/chat.created",
+    "server_made/session.updated",
+}
 
 
 def read(body: object, *, header: str | None = None, raw: bytes | None = None) -> Webhook:

@@ -102,3 +102,21 @@ def test_what_is_not_toml_is_told_with_the_place(tmp_path: Path, content: bytes)
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"x\.toml: is not TOML: .+"):
         TomlFile.read(path, hint="")
+
+
+def test_a_list_of_tables_is_read_one_by_one_and_a_problem_says_in_which() -> None:
+    file = TomlFile.parse("[[s.list]]\nwhole = 1\n[[s.list]]\nwohle = 2", name="x.toml")
+    tables = file.root.section("s").each("list")
+    assert [table.whole("whole", 7) for table in tables] == [1, 7]
+    for table in tables:
+        table.refuse_unknown()
+    tables[1].missing('"whole"')
+    assert told(file) == ["[s.list[2]] wohle is not known; did you mean whole?", '[s.list[2]] needs "whole"']
+
+
+@pytest.mark.parametrize("text", ["list = 3", "list = [1]", "[s.list]"])
+def test_a_list_of_tables_is_nothing_else(text: str) -> None:
+    file = TomlFile.parse(f"[s]\n{text}", name="x.toml")
+    assert file.root.section("s").each("list") == []
+    assert told(file)[0].endswith("is not a list of tables; write [[s.list]]")
+    assert TomlFile.parse("", name="x.toml").root.section("s").each("list") == []

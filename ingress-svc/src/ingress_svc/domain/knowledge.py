@@ -31,7 +31,8 @@ class Passage:
 class Found:
     passage: Passage
     similarity: float
-    """0 to 1: what it scores of the most that any passage could, over the words of the question that occur at all."""
+    """0 to 1: what it scores of what a passage of average length does that has each word of the question, of those that
+    occur at all, once."""
 
 
 def words_of(text: str) -> list[str]:
@@ -104,7 +105,7 @@ class KnowledgeBase:
             if not postings:
                 continue
             weight = math.log(1 + (len(self.passages) - len(postings) + 0.5) / (len(postings) + 0.5))
-            best += weight * (_K1 + 1)
+            best += weight
             for index, count in postings:
                 gain = weight * count * (_K1 + 1) / (count + self._norms[index])
                 scores[index] = scores.get(index, 0.0) + gain

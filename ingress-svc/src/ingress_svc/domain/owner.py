@@ -100,7 +100,7 @@ def _result(entry: Mapping[str, object]) -> ToolResult:
     message = sent if isinstance(sent, dict) and json_text(sent) else None
     for name, failed in (("error", True), ("result", False)):
         value = entry.get(name)
-        if value is not None:
+        if value is not None and not (failed and value == ""):
             return ToolResult(value if isinstance(value, str) else json_text(value), failed, message)
     return ToolResult(NOT_ANSWERED, failed=True, message=message)
 
@@ -108,8 +108,10 @@ def _result(entry: Mapping[str, object]) -> ToolResult:
 def _assistant(sent: Mapping[str, object]) -> Answer:
     answer = {
         **_of(sent, str, "assistantId", "squadId", "error"),
-        **_of(sent, dict, "assistant", "squad", "assistantOverrides", "squadOverrides", "destination"),
+        **_of(sent, dict, "assistant", "squad", "assistantOverrides", "squadOverrides"),
     }
+    if "destination" in sent:
+        answer |= _destination(sent, ("number", "sip"), {})
     if not answer.keys() - {"assistantOverrides", "squadOverrides"}:
         raise BadAnswer("one of assistantId, assistant, squadId, squad, destination and error must be there")
     return answer
