@@ -17,7 +17,6 @@ import pytest
 from fakes.ingress import CALL_ID, ROOT, SECRET, Edge, edge, signed
 from fakes.otlp_receiver import OtlpReceiver
 from fakes.streams import until
-from fakes.vapi_samples import NAMES, sample
 from ingress_svc.adapters.webhook import DROPPED, UNKNOWN
 from ingress_svc.domain.chat import MAX_TEXT_CHARS
 
@@ -238,15 +237,6 @@ async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(at: 
 
 
 # --- what is answered -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/vapi/webhook", "/webhook/vapi"])
-@pytest.mark.parametrize("name", NAMES)
-async def test_every_sample_is_taken_and_named(at: Edge, name: str, path: str) -> None:
-    body = json.dumps(sample(name)).encode()
-    status, _, headers = await at.provider.post(path, body, signed(body))
-    assert status == 200
-    assert headers["X-Voicemesh-Event-Id"]
 
 
 async def test_characters_over_the_cap_are_left_out_and_counted(at: Edge) -> None:
