@@ -32,7 +32,7 @@ class FakeOwner:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/ask"
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.Response:
         raw = await request.read()
         self.raw.append(raw)
         self.asked.append(json.loads(raw))

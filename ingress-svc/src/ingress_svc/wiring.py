@@ -86,8 +86,8 @@ class Ingress:
             max_body_bytes=config.max_body_bytes,
             counters=self.counters,
         )
+        agents_plan = plan(config)
         self.answering = Answering(
-            plan=plan(config),
             server=OwnerServer(config.owner_secret) if config.owner_secret else None,
             counters=self.counters,
         )
@@ -96,6 +96,7 @@ class Ingress:
             calls=self.calls,
             mesh=self._mesh,
             answering=self.answering,
+            plan_of=lambda *_: agents_plan,
             phone=PhoneControls(self.calls, clock, self.counters),
             counters=self.counters,
             hold_s=config.hold_s,

@@ -29,6 +29,7 @@ from ingress_svc.domain.answers import (
     TOO_MANY_TOOLS,
     TOOL_FAILED,
     TOOL_LATE,
+    Plan,
     ToolResult,
 )
 from ingress_svc.domain.asks import AssistantRequest, Kind, ToolCall
@@ -278,7 +279,9 @@ async def test_a_task_that_never_ran_still_answers(at: Edge) -> None:
     replies: list[Any] = []
     webhook = vapi.decode(json.loads(body), received_at_ms=0, header_call_id=None, raw=body)
     assert isinstance(webhook.body, AssistantRequest)
-    at.ingress.answering.answer(webhook, webhook.body, replies.append)
+    at.ingress.answering.answer(
+        webhook, webhook.body, Plan(urls={Kind.ASSISTANT: "https://example.com/"}), replies.append
+    )
     await at.ingress.answering.close()
     assert [json.loads(reply.body) for reply in replies] == [{"error": NOT_SET_UP}]
 
@@ -373,3 +376,20 @@ async def test_a_tool_that_fails_is_logged_without_what_it_said(
     [fields] = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "ask.tool_failed"]
     assert fields["error_type"] == "ValueError"
     assert "secret" not in str(fields)
+
+
+# --- a call that is going on ------------------------------------------------------------------------------------------
+
+
+async def test_an_ask_on_a_live_call_is_measured_in_its_turn_and_may_tell_where_to_control_it() -> None:
+    async with edge() as at:
+        assert (await at.provider.webhook(type="hang"))[0] == 200
+        call = at.ingress.calls.known(CALL_ID)
+        assert call is not None
+        assert call.turn is not None
+        url = "https://a.vapi.ai/call-1/control"
+        await ask(at, **tools("book"), call={"id": CALL, "monitor": {"controlUrl": url}})
+        assert "ingress.answer" in call.turn.log.hops
+        assert call.control.url is not None
+        assert call.control.url.value == url
+        assert at.mesh.session.kinds(CALL_ID) == ["agent_silent"]

@@ -51,6 +51,11 @@ def documented(name: str) -> Any:
     return json.loads((SAMPLES / "responses" / f"{name}.json").read_bytes())
 
 
+def results(body: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = body["results"]
+    return found
+
+
 def said(text: str) -> tuple[ChatMessage, ...]:
     return (ChatMessage("assistant", "How can I help you?"), ChatMessage("user", text))
 
@@ -128,15 +133,14 @@ def test_the_documented_answers_are_those_that_are_built() -> None:
 def test_results_stand_in_the_order_of_their_calls_each_with_its_own_id() -> None:
     calls = [ToolCall(each, "f") for each in ("b", " a\n", "b", "é")]
     body = tool_results(calls, {2: ToolResult("third"), 0: ToolResult("first")})
-    entries = body["results"]
-    assert isinstance(entries, list)
+    entries = results(body)
     assert [entry["toolCallId"] for entry in entries] == ["b", " a\n", "b", "é"]
     assert [entry.get("result", entry.get("error")) for entry in entries] == ["first", NO_TOOL, "third", NO_TOOL]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\rb", "a\u2028b", "a\x85b", "a\x0bb"])
 def test_a_result_is_on_one_line(text: str) -> None:
-    assert tool_results((BOOK,), {0: ToolResult(text)})["results"][0]["result"] == "a b"  # type: ignore[index]
+    assert results(tool_results((BOOK,), {0: ToolResult(text)}))[0]["result"] == "a b"
     assert function_result(ToolResult(text)) == {"result": "a b"}
 
 
@@ -263,14 +267,14 @@ def test_what_vapi_could_not_read_is_no_answer(ask: Ask, sent: object) -> None:
 )
 def test_the_owners_results_become_text_on_one_line(entry: dict[str, object], answer: dict[str, object]) -> None:
     sent = {"results": [{"toolCallId": "another", "result": "x"}, "x", {"toolCallId": BOOK.id} | entry]}
-    [result] = checked(ToolCalls((BOOK,)), Kind.TOOLS, sent)["results"]  # type: ignore[misc]
+    [result] = results(checked(ToolCalls((BOOK,)), Kind.TOOLS, sent))
     assert result == {"toolCallId": BOOK.id, "name": "book_table"} | answer
 
 
 def test_a_tool_that_the_owner_forgot_has_failed_and_the_others_have_not() -> None:
     calls = ToolCalls((BOOK, ToolCall("second", "f")))
     sent = {"results": [{"toolCallId": "second", "result": "ok"}]}
-    first, second = checked(calls, Kind.TOOLS, sent)["results"]  # type: ignore[misc]
+    first, second = results(checked(calls, Kind.TOOLS, sent))
     assert (first["error"], second["result"]) == (owner.NOT_ANSWERED, "ok")
 
 

@@ -13,7 +13,10 @@ from fakes.streams import until
 from fakes.vapi_control import FakeControl, control_server
 from ingress_svc.adapters.phone_control import ONCE_IN_S, ORDERS
 
-FORWARD = {"request": "forward", "destination": {"type": "number", "number": "+15005550199", "message": "One moment."}}
+FORWARD: dict[str, Any] = {
+    "request": "forward",
+    "destination": {"type": "number", "number": "+15005550199", "message": "One moment."},
+}
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ async def sent_on(at: Edge) -> tuple[tuple[str, ...], tuple[str, ...]]:
     await until(lambda: any(event.call_id == "vapi:sentinel" for event in at.mesh.bargein.events))
     session = [event for event in at.mesh.session.events if event.call_id != "vapi:sentinel"]
     bargein = [event for event in at.mesh.bargein.events if event.call_id != "vapi:sentinel"]
-    assert {event.call_id for event in (*session, *bargein)} <= {CALL_ID}
+    assert {event.call_id for event in session} | {event.call_id for event in bargein} <= {CALL_ID}
     told = (str(event.WhichOneof("kind")) for event in session)
     watched = (str(event.WhichOneof("kind")) for event in bargein)
     return tuple(kind for kind in told if kind not in OWN), tuple(kind for kind in watched if kind not in OWN)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import orjson
 from svc_runtime import logs
@@ -19,6 +19,7 @@ from ingress_svc.adapters.reply import Reply, SendReply, refused, spoken
 from ingress_svc.domain import owner
 from ingress_svc.domain.answers import (
     CAPS_S,
+    NO_TOOL,
     TOO_MANY_TOOLS,
     TOOL_FAILED,
     TOOL_LATE,
@@ -44,7 +45,7 @@ MOST_KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
 class RunTool(Protocol):
-    """Runs one call. The event id and the call's place in its ask are the same each time that Vapi sends it."""
+    """Runs one call. Event id and tool-call id are the same each time that Vapi sends it."""
 
     async def __call__(self, call: ToolCall, *, call_id: str, event_id: str) -> ToolResult: ...
 
@@ -57,20 +58,27 @@ def no_tools(_: str) -> None:
     """Find none."""
 
 
+class _Job(NamedTuple):
+    """One ask, and what its agent answers by itself."""
+
+    webhook: Webhook
+    ask: Ask
+    kind: Kind
+    plan: Plan
+
+
 class Answering:
     """Belongs to one event loop."""
 
     def __init__(
         self,
         *,
-        plan: Plan,
         server: OwnerServer | None,
         counters: Counters,
         find_tool: FindTool = no_tools,
         caps_s: Mapping[Kind, float] = CAPS_S,
         most_at_once: int = MOST_AT_ONCE,
     ) -> None:
-        self.plan = plan
         self.find_tool = find_tool
         self._server = server
         self._counters = counters
@@ -91,24 +99,24 @@ class Answering:
             FAILURES, "Asks that somebody else did not answer.", reason=[failure.value for failure in Failure]
         )
 
-    def answer(self, webhook: Webhook, ask: Ask, reply: SendReply) -> None:
+    def answer(self, webhook: Webhook, ask: Ask, plan: Plan, reply: SendReply) -> None:
         """Answer once, now or within the cap. The same ask, sent again, gets the same answer."""
-        kind = KIND[type(ask)]
+        job = _Job(webhook, ask, KIND[type(ask)], plan)
         known = self._kept.get(webhook.event_id)
         if known is not None:
-            self._count(kind, "again")
+            self._count(job, "again")
             reply(known)
         elif (waiting := self._waiting.get(webhook.event_id)) is not None:
-            self._count(kind, "again")
+            self._count(job, "again")
             waiting.append(reply)
-        elif not self._needs_others(ask, kind):
-            self._count(kind, "plan")
-            reply(self._planned(webhook, ask))
+        elif not self._needs_others(job):
+            self._count(job, "plan")
+            reply(_planned(job))
         elif self._closed or len(self._tasks) >= self._most_at_once:
-            self._count(kind, "busy")
-            reply(self._instead(webhook, ask, TOOL_FAILED))
+            self._count(job, "busy")
+            reply(_instead(job, TOOL_FAILED))
         else:
-            self._begin(webhook, ask, kind, reply)
+            self._begin(job, reply)
 
     async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
         """Let what is being answered end, for so long and while nobody is in a hurry; then answer it from the plan."""
@@ -133,109 +141,97 @@ class Answering:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # --- the plan -------------------------------------------------------------------------------------------------
+    def _asks_owner(self, job: _Job) -> bool:
+        return self._server is not None and job.kind in job.plan.urls
 
-    def _needs_others(self, ask: Ask, kind: Kind) -> bool:
-        if kind in self.plan.urls and self._server is not None:
+    def _needs_others(self, job: _Job) -> bool:
+        if self._asks_owner(job):
             return True
-        if isinstance(ask, FunctionCall):
-            return self.find_tool(ask.call.name) is not None
-        return isinstance(ask, ToolCalls) and any(self.find_tool(call.name) is not None for call in ask.calls)
+        if isinstance(job.ask, FunctionCall):
+            return self.find_tool(job.ask.call.name) is not None
+        return isinstance(job.ask, ToolCalls) and any(self.find_tool(call.name) is not None for call in job.ask.calls)
 
-    def _planned(self, webhook: Webhook, ask: Ask) -> Reply:
-        body = planned(ask, self.plan)
-        if body is None:
-            # No samples at all would pass for speech. After an error Vapi turns to the assistant's fallback voice.
-            return refused(404, "no voice is configured here")
-        return _json(webhook, body)
-
-    def _instead(self, webhook: Webhook, ask: Ask, failed: str) -> Reply:
-        """Answer from the plan what somebody else should have; for a tool, ``failed`` says what became of it."""
-        result = ToolResult(failed, failed=True)
-        if isinstance(ask, ToolCalls):
-            return _json(webhook, tool_results(ask.calls, dict.fromkeys(range(len(ask.calls)), result)))
-        if isinstance(ask, FunctionCall):
-            return _json(webhook, function_result(result))
-        return self._planned(webhook, ask)
-
-    def _count(self, kind: Kind, answer: str) -> None:
-        self._counters.add(ASKS, type=kind.value, answer=answer)
+    def _count(self, job: _Job, answer: str) -> None:
+        self._counters.add(ASKS, type=job.kind.value, answer=answer)
 
     # --- others ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, webhook: Webhook, ask: Ask, kind: Kind, reply: SendReply) -> None:
-        self._waiting[webhook.event_id] = [reply]
-        task = asyncio.get_running_loop().create_task(self._work(webhook, ask, kind))
+    def _begin(self, job: _Job, reply: SendReply) -> None:
+        self._waiting[job.webhook.event_id] = [reply]
+        task = asyncio.get_running_loop().create_task(self._work(job))
         self._tasks.add(task)
 
         def ended(_: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             # One that is cancelled before it has begun runs no line of its own.
-            if webhook.event_id in self._waiting:
-                self._fall_back(webhook, ask, kind, Failure.STOPPED)
+            if job.webhook.event_id in self._waiting:
+                self._fall_back(job, Failure.STOPPED)
 
         task.add_done_callback(ended)
 
-    async def _work(self, webhook: Webhook, ask: Ask, kind: Kind) -> None:
+    async def _work(self, job: _Job) -> None:
         """Answer everybody who waits for this ask, whatever happens but a cancellation."""
         try:
-            async with asyncio.timeout(self._caps_s[kind]):
-                given = await self._others(webhook, ask, kind)
+            async with asyncio.timeout(self._caps_s[job.kind]):
+                given = await self._others(job)
         except TimeoutError:
-            self._fall_back(webhook, ask, kind, Failure.LATE)
+            self._fall_back(job, Failure.LATE)
         except NoAnswer as error:
-            self._fall_back(webhook, ask, kind, error.failure, error.detail)
+            self._fall_back(job, error.failure, error.detail)
         except owner.BadAnswer as error:
-            self._fall_back(webhook, ask, kind, Failure.BAD_ANSWER, str(error))
+            self._fall_back(job, Failure.BAD_ANSWER, str(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not leave the caller without an answer
-            logs.get().exception("ask.defect", error, type=kind.value)
-            self._fall_back(webhook, ask, kind, Failure.DEFECT)
+            logs.get().exception("ask.defect", error, type=job.kind.value)
+            self._fall_back(job, Failure.DEFECT)
         else:
-            self._count(kind, "other")
-            self._settle(webhook, kind, given)
+            self._count(job, "other")
+            self._settle(job, given)
 
-    def _fall_back(self, webhook: Webhook, ask: Ask, kind: Kind, failure: Failure, detail: str = "") -> None:
+    def _fall_back(self, job: _Job, failure: Failure, detail: str = "") -> None:
+        self._note_failure(job, failure, detail)
+        self._count(job, "fallback")
+        self._settle(job, _instead(job, TOOL_LATE if failure is Failure.LATE else TOOL_FAILED))
+
+    def _note_failure(self, job: _Job, failure: Failure, detail: str) -> None:
         self._counters.add(FAILURES, reason=failure.value)
-        logs.get().warning("ask.fell_back", type=kind.value, reason=failure.value, detail=detail)
-        self._count(kind, "fallback")
-        late = failure is Failure.LATE
-        self._settle(webhook, kind, self._instead(webhook, ask, TOOL_LATE if late else TOOL_FAILED))
+        logs.get().warning("ask.fell_back", type=job.kind.value, reason=failure.value, detail=detail)
 
-    def _settle(self, webhook: Webhook, kind: Kind, given: Reply) -> None:
-        self._kept.put(webhook.event_id, given)
-        for reply in self._waiting.pop(webhook.event_id):
+    def _settle(self, job: _Job, given: Reply) -> None:
+        self._kept.put(job.webhook.event_id, given)
+        for reply in self._waiting.pop(job.webhook.event_id):
             try:
                 reply(given)
             except Exception as error:  # noqa: BLE001 - one connection must not keep the others waiting
-                logs.get().exception("ask.defect", error, type=kind.value)
+                logs.get().exception("ask.defect", error, type=job.kind.value)
 
-    async def _others(self, webhook: Webhook, ask: Ask, kind: Kind) -> Reply:
+    async def _others(self, job: _Job) -> Reply:
+        ask = job.ask
         if isinstance(ask, ToolCalls):
-            return _json(webhook, await self._tools(webhook, ask))
+            return _json(job, await self._tools(job, ask))
         if isinstance(ask, FunctionCall) and (run := self.find_tool(ask.call.name)) is not None:
-            return _json(webhook, function_result(await self._run(run, ask.call, webhook, kind)))
+            return _json(job, function_result(await self._run(job, run, ask.call)))
         if isinstance(ask, VoiceRequest):
-            raw = await self._ask_owner(webhook, ask, kind, owner.MAX_SPEECH_BYTES)
-            return spoken(webhook.event_id, owner.speech(raw))
-        return _json(webhook, await self._owner_answer(webhook, ask, kind))
+            raw = await self._ask_owner(job, owner.MAX_SPEECH_BYTES)
+            return spoken(job.webhook.event_id, owner.speech(raw))
+        return _json(job, await self._owner_answer(job))
 
-    async def _owner_answer(self, webhook: Webhook, ask: Ask, kind: Kind) -> Answer:
-        raw = await self._ask_owner(webhook, ask, kind, owner.MAX_ANSWER_BYTES)
+    async def _owner_answer(self, job: _Job) -> Answer:
+        raw = await self._ask_owner(job, owner.MAX_ANSWER_BYTES)
         try:
             sent = orjson.loads(raw)
         except ValueError:
             raise owner.BadAnswer("the answer must be JSON in UTF-8") from None
-        return owner.checked(ask, kind, sent)
+        return owner.checked(job.ask, job.kind, sent)
 
-    async def _ask_owner(self, webhook: Webhook, ask: Ask, kind: Kind, most_bytes: int) -> bytes:
-        url, server = self.plan.urls[kind], self._server
+    async def _ask_owner(self, job: _Job, most_bytes: int) -> bytes:
+        webhook, server = job.webhook, self._server
         assert server is not None
-        raw = owner.question(ask, kind, event_id=webhook.event_id, call_id=webhook.call_id, at_ms=webhook.at_ms)
-        return await server.ask(url, raw, event_id=webhook.event_id, most_bytes=most_bytes)
+        raw = owner.question(job.ask, job.kind, event_id=webhook.event_id, call_id=webhook.call_id, at_ms=webhook.at_ms)
+        return await server.ask(job.plan.urls[job.kind], raw, event_id=webhook.event_id, most_bytes=most_bytes)
 
     # --- tools ----------------------------------------------------------------------------------------------------
 
-    async def _tools(self, webhook: Webhook, ask: ToolCalls) -> Answer:
+    async def _tools(self, job: _Job, ask: ToolCalls) -> Answer:
         """Run what is known here and ask the owner's server for the rest, all at once; a late one spoils no other."""
         results: dict[int, ToolResult] = {}
         runs: dict[int, asyncio.Task[ToolResult]] = {}
@@ -245,10 +241,10 @@ class Answering:
             if run is None:
                 others.append(place)
             elif len(runs) < MOST_TOOLS:
-                runs[place] = asyncio.create_task(self._run(run, call, webhook, Kind.TOOLS))
+                runs[place] = asyncio.create_task(self._run(job, run, call))
             else:
                 results[place] = ToolResult(TOO_MANY_TOOLS, failed=True)
-        rest = asyncio.create_task(self._rest(webhook, ToolCalls(tuple(ask.calls[place] for place in others))))
+        rest = asyncio.create_task(self._rest(job, tuple(ask.calls[place] for place in others)))
         await _all(*runs.values(), rest)
         results |= {place: task.result() for place, task in runs.items()}
         entries = cast(list[Any], tool_results(ask.calls, results)["results"])
@@ -256,11 +252,11 @@ class Answering:
             entries[place] = entry
         return {"results": entries}
 
-    async def _run(self, run: RunTool, call: ToolCall, webhook: Webhook, kind: Kind) -> ToolResult:
+    async def _run(self, job: _Job, run: RunTool, call: ToolCall) -> ToolResult:
         """Return what a tool gives back; of one that fails or is late, the words for the model."""
         try:
-            async with asyncio.timeout(self._tool_cap_s(kind)):
-                return await run(call, call_id=webhook.call_id, event_id=webhook.event_id)
+            async with asyncio.timeout(self._tool_cap_s(job)):
+                return await run(call, call_id=job.webhook.call_id, event_id=job.webhook.event_id)
         except TimeoutError:
             self._counters.add(FAILURES, reason=Failure.LATE.value)
             return ToolResult(TOOL_LATE, failed=True)
@@ -269,28 +265,55 @@ class Answering:
             logs.get().exception("ask.tool_failed", error)
             return ToolResult(TOOL_FAILED, failed=True)
 
-    async def _rest(self, webhook: Webhook, asked: ToolCalls) -> list[object]:
+    async def _rest(self, job: _Job, calls: tuple[ToolCall, ...]) -> list[object]:
         """Return the owner's results, or why there are none: beside them stand results of tools that did run."""
-        if not asked.calls or Kind.TOOLS not in self.plan.urls or self._server is None:
-            return cast(list[object], tool_results(asked.calls, {})["results"])
-        text, failure = TOOL_FAILED, Failure.LATE
+        if not calls or not self._asks_owner(job):
+            return _entries(calls, NO_TOOL)
         try:
-            async with asyncio.timeout(self._tool_cap_s(Kind.TOOLS)):
-                return cast(list[object], (await self._owner_answer(webhook, asked, Kind.TOOLS))["results"])
+            async with asyncio.timeout(self._tool_cap_s(job)):
+                return cast(list[object], (await self._owner_answer(job._replace(ask=ToolCalls(calls))))["results"])
         except TimeoutError:
-            text = TOOL_LATE
+            self._note_failure(job, Failure.LATE, "")
+            return _entries(calls, TOOL_LATE)
         except NoAnswer as error:
-            failure = error.failure
-        except owner.BadAnswer:
-            failure = Failure.BAD_ANSWER
-        self._counters.add(FAILURES, reason=failure.value)
-        logs.get().warning("ask.fell_back", type=Kind.TOOLS.value, reason=failure.value, detail="")
-        failed = {place: ToolResult(text, failed=True) for place in range(len(asked.calls))}
-        return cast(list[object], tool_results(asked.calls, failed)["results"])
+            self._note_failure(job, error.failure, error.detail)
+        except owner.BadAnswer as error:
+            self._note_failure(job, Failure.BAD_ANSWER, str(error))
+        return _entries(calls, TOOL_FAILED)
 
-    def _tool_cap_s(self, kind: Kind) -> float:
+    def _tool_cap_s(self, job: _Job) -> float:
         """A little less than the cap, so that those in time are still given."""
-        return self._caps_s[kind] * 0.95
+        return self._caps_s[job.kind] * 0.95
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def _planned(job: _Job) -> Reply:
+    body = planned(job.ask, job.plan)
+    if body is None:
+        # No samples at all would pass for speech. After an error Vapi turns to the assistant's fallback voice.
+        return refused(404, "no voice is configured here")
+    return _json(job, body)
+
+
+def _instead(job: _Job, failed: str) -> Reply:
+    """Answer from the plan what somebody else should have; for a tool, ``failed`` says what became of it."""
+    if isinstance(job.ask, ToolCalls):
+        return _json(job, {"results": _entries(job.ask.calls, failed)})
+    if isinstance(job.ask, FunctionCall):
+        return _json(job, function_result(ToolResult(failed, failed=True)))
+    return _planned(job)
+
+
+def _entries(calls: Sequence[ToolCall], failed: str) -> list[object]:
+    """The same failure for every call."""
+    results = dict.fromkeys(range(len(calls)), ToolResult(failed, failed=True))
+    return cast(list[object], tool_results(calls, results)["results"])
+
+
+def _json(job: _Job, body: Answer) -> Reply:
+    return Reply(200, json_text(body).encode("ascii"), job.webhook.event_id)
 
 
 async def _all(*tasks: asyncio.Task[Any]) -> None:
@@ -318,7 +341,3 @@ class _Kept:
         while len(self._replies) > MOST_KEPT or self._bytes > MOST_KEPT_BYTES:
             _, oldest = self._replies.popitem(last=False)
             self._bytes -= len(oldest.body)
-
-
-def _json(webhook: Webhook, body: Answer) -> Reply:
-    return Reply(200, json_text(body).encode("ascii"), webhook.event_id)

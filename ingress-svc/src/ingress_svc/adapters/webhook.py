@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 from svc_runtime import stream
@@ -20,11 +20,16 @@ from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.reply import Reply, SendReply, refused, response, taken
 from ingress_svc.adapters.turns import Turn
 from ingress_svc.domain import asks, vapi
+from ingress_svc.domain.answers import Plan
 
 WEBHOOKS = "voicemesh.webhooks"
 UNKNOWN = "voicemesh.webhooks.unknown"
 BAD = "voicemesh.webhooks.bad"
 DROPPED = "voicemesh.webhooks.dropped_chars"
+
+
+PlanOf = Callable[[LiveCall | None, object], Plan]
+"""Returns the plan of the agent that has a call, if ingress knows it, or that the body of the ask leads to."""
 
 
 class VapiWebhook:
@@ -37,6 +42,7 @@ class VapiWebhook:
         calls: Calls,
         mesh: Mesh,
         answering: Answering,
+        plan_of: PlanOf,
         phone: PhoneControls,
         counters: Counters,
         hold_s: float,
@@ -44,6 +50,7 @@ class VapiWebhook:
         self._guard = guard
         self._calls = calls
         self._answering = answering
+        self._plan_of = plan_of
         self._phone = phone
         self._mesh = mesh
         self._counters = counters
@@ -80,8 +87,9 @@ class VapiWebhook:
             reply(refused(401, UNPROVEN))
             return
         try:
+            parsed = lean_json.parse(raw)
             webhook = vapi.decode(
-                lean_json.parse(raw),
+                parsed,
                 received_at_ms=received_ns // 1_000_000,
                 header_call_id=headers.get("x-call-id"),
                 raw=raw,
@@ -106,11 +114,11 @@ class VapiWebhook:
             self._phone.carry_out(webhook, body)
         elif isinstance(body, asks.Ask):
             self._counters.add(WEBHOOKS, answer="asked")
-            self._asked(webhook, body, received_ns, reply)
+            self._asked(webhook, body, parsed, received_ns, reply)
         else:
             self._known(headers, webhook, received_ns, reply)
 
-    def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, received_ns: int, reply: SendReply) -> None:
+    def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, parsed: object, received_ns: int, reply: SendReply) -> None:
         """Answer from the agent's plan. It opens no call, and no other service hears of it."""
         call = self._calls.known(webhook.call_id)
         turn = call.turn if call is not None else None
@@ -122,7 +130,7 @@ class VapiWebhook:
                 self._calls.turns.note(turn, "ingress.answer", received_ns, kind=Kind.SERVER)
             reply(given)
 
-        self._answering.answer(webhook, ask, answer)
+        self._answering.answer(webhook, ask, self._plan_of(call, parsed), answer)
 
     def _known(self, headers: Mapping[str, str], webhook: vapi.Webhook, received_ns: int, reply: SendReply) -> None:
         call = self._calls.get(webhook.call_id)
