@@ -18,8 +18,8 @@ from ingress_svc.domain.knowledge import KnowledgeBase, Passage, passages_of, wo
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_FILE_BYTES: Final = 1_000_000
-MOST_PASSAGES: Final = 20_000
-"""A search in so many takes a few milliseconds at worst, on the loop that also serves the webhooks."""
+MOST_PASSAGES: Final = 5_000
+"""Of a folder: some 4 MB of text, which take two seconds at the start."""
 _TABLES: Final[Mapping[str, tuple[Kind, ...]]] = {
     "assistant_request": (Kind.ASSISTANT,),
     "tool_calls": (Kind.TOOLS, Kind.FUNCTION),

@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from ingress_svc.domain.knowledge import MAX_PASSAGE_CHARS, KnowledgeBase, Passage, passages_of, words_of
+from ingress_svc.domain.knowledge import MAX_PASSAGE_CHARS, MAX_POSTINGS, KnowledgeBase, Passage, passages_of, words_of
 
 MENU = """# Trattoria Uno
 
@@ -56,6 +56,12 @@ def test_what_has_too_little_of_the_question_is_left_out() -> None:
 def test_a_word_that_is_rare_counts_more_than_one_that_is_everywhere() -> None:
     base = KnowledgeBase([Passage("a", "the the the house"), Passage("b", "the river"), Passage("c", "the garden")])
     assert base.search("the river")[0].passage.name == "b"
+
+
+def test_a_search_looks_at_so_many_places_and_at_those_of_rare_words_first() -> None:
+    base = KnowledgeBase([Passage(str(number), f"the and word{number}") for number in range(MAX_POSTINGS)])
+    assert [each.passage.name for each in base.search("the word77")] == ["77"]
+    assert len(base.search("the and")) == 3
 
 
 @given(st.text(max_size=3_000))

@@ -1,5 +1,6 @@
 """Search of a folder of text by words (BM25): no model, no network, nothing that is not written in the files."""
 
+import heapq
 import math
 import re
 import unicodedata
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 MAX_PASSAGE_CHARS = 800
 """Of one document in an answer: the model reads three of them in each turn."""
 MAX_QUESTION_WORDS = 64
+MAX_POSTINGS = 3_000
+"""Places that one search looks at, a microsecond each: it holds up the loop."""
 _K1, _B = 1.2, 0.75
 """The usual constants: how much a word's second occurrence adds, and how much long passages are held back."""
 
@@ -86,29 +89,33 @@ class KnowledgeBase:
         self.passages = tuple(passages)
         self._most = most
         self._least = least_similarity
-        self._postings: dict[str, list[tuple[int, int]]] = {}
-        lengths = []
-        for index, passage in enumerate(self.passages):
-            counts = Counter(words_of(passage.text))
-            lengths.append(counts.total())
-            for word, count in counts.items():
-                self._postings.setdefault(word, []).append((index, count))
-        average = sum(lengths) / len(lengths) if lengths else 1.0
-        self._norms = [_K1 * (1 - _B + _B * length / (average or 1.0)) for length in lengths]
+        counts = [Counter(words_of(passage.text)) for passage in self.passages]
+        average = sum(count.total() for count in counts) / len(counts) if counts else 1.0
+        self._postings: dict[str, list[tuple[int, float]]] = {}
+        """By word: in which passages it stands, and what it is worth there."""
+        for index, words in enumerate(counts):
+            norm = _K1 * (1 - _B + _B * words.total() / (average or 1.0))
+            for word, count in words.items():
+                self._postings.setdefault(word, []).append((index, count * (_K1 + 1) / (count + norm)))
 
     def search(self, question: str) -> list[Found]:
         """Return the best passages, best first; none where no word of the question is in any."""
         scores: dict[int, float] = {}
-        best = 0.0
-        for word in list(dict.fromkeys(words_of(question)))[:MAX_QUESTION_WORDS]:
-            postings = self._postings.get(word)
-            if not postings:
-                continue
+        best, room = 0.0, MAX_POSTINGS
+        for postings in self._rarest_first(question):
+            room -= len(postings)
+            if room < 0 and scores:
+                # The rest are the words that say least.
+                break
             weight = math.log(1 + (len(self.passages) - len(postings) + 0.5) / (len(postings) + 0.5))
             best += weight
-            for index, count in postings:
-                gain = weight * count * (_K1 + 1) / (count + self._norms[index])
-                scores[index] = scores.get(index, 0.0) + gain
-        ranked = sorted(scores, key=lambda index: (-scores[index], index))[: self._most]
+            for index, worth in postings[:MAX_POSTINGS]:
+                scores[index] = scores.get(index, 0.0) + weight * worth
+        ranked = heapq.nlargest(self._most, scores, key=lambda index: (scores[index], -index))
         found = (Found(self.passages[index], round(min(scores[index] / best, 1.0), 3)) for index in ranked)
         return [each for each in found if each.similarity >= self._least]
+
+    def _rarest_first(self, question: str) -> list[list[tuple[int, float]]]:
+        """Return where each word of the question stands."""
+        words = list(dict.fromkeys(words_of(question)))[:MAX_QUESTION_WORDS]
+        return sorted((self._postings[word] for word in words if word in self._postings), key=len)
