@@ -16,11 +16,32 @@ class Finish(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_LENGTH: _ClassVar[Finish]
     FINISH_TOOL_CALLS: _ClassVar[Finish]
     FINISH_FAILED: _ClassVar[Finish]
+
+class ToolFailureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOOL_FAILURE_REASON_UNSPECIFIED: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_UNKNOWN_TOOL: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_BAD_ARGUMENTS: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_TIMEOUT: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_UNREACHABLE: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_REFUSED: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_DEFECT: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_TOO_LARGE: _ClassVar[ToolFailureReason]
+    TOOL_FAILURE_REASON_CANCELLED: _ClassVar[ToolFailureReason]
 FINISH_UNSPECIFIED: Finish
 FINISH_STOP: Finish
 FINISH_LENGTH: Finish
 FINISH_TOOL_CALLS: Finish
 FINISH_FAILED: Finish
+TOOL_FAILURE_REASON_UNSPECIFIED: ToolFailureReason
+TOOL_FAILURE_REASON_UNKNOWN_TOOL: ToolFailureReason
+TOOL_FAILURE_REASON_BAD_ARGUMENTS: ToolFailureReason
+TOOL_FAILURE_REASON_TIMEOUT: ToolFailureReason
+TOOL_FAILURE_REASON_UNREACHABLE: ToolFailureReason
+TOOL_FAILURE_REASON_REFUSED: ToolFailureReason
+TOOL_FAILURE_REASON_DEFECT: ToolFailureReason
+TOOL_FAILURE_REASON_TOO_LARGE: ToolFailureReason
+TOOL_FAILURE_REASON_CANCELLED: ToolFailureReason
 
 class GenerateRequest(_message.Message):
     __slots__ = ("call_id", "turn", "generation", "messages", "temperature", "max_tokens", "tools_json", "trace")
@@ -127,3 +148,73 @@ class TurnNote(_message.Message):
 class Nothing(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RunToolRequest(_message.Message):
+    __slots__ = ("call_id", "turn", "generation", "name", "arguments_json", "idempotency_key", "trace", "agent")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    turn: int
+    generation: int
+    name: str
+    arguments_json: str
+    idempotency_key: str
+    trace: _call_pb2.TraceContext
+    agent: str
+    def __init__(self, call_id: _Optional[str] = ..., turn: _Optional[int] = ..., generation: _Optional[int] = ..., name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class RunToolResponse(_message.Message):
+    __slots__ = ("result", "failure", "duration_ms", "repeated")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    result: str
+    failure: ToolFailure
+    duration_ms: int
+    repeated: bool
+    def __init__(self, result: _Optional[str] = ..., failure: _Optional[_Union[ToolFailure, _Mapping]] = ..., duration_ms: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
+class ToolFailure(_message.Message):
+    __slots__ = ("reason", "message", "effect_unknown", "http_status")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    HTTP_STATUS_FIELD_NUMBER: _ClassVar[int]
+    reason: ToolFailureReason
+    message: str
+    effect_unknown: bool
+    http_status: int
+    def __init__(self, reason: _Optional[_Union[ToolFailureReason, str]] = ..., message: _Optional[str] = ..., effect_unknown: _Optional[bool] = ..., http_status: _Optional[int] = ...) -> None: ...
+
+class ListToolsRequest(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+
+class ListToolsResponse(_message.Message):
+    __slots__ = ("tools",)
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ...) -> None: ...
+
+class Tool(_message.Message):
+    __slots__ = ("name", "definition_json", "builtin", "speak_while_running", "timeout_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_JSON_FIELD_NUMBER: _ClassVar[int]
+    BUILTIN_FIELD_NUMBER: _ClassVar[int]
+    SPEAK_WHILE_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    definition_json: str
+    builtin: bool
+    speak_while_running: str
+    timeout_ms: int
+    def __init__(self, name: _Optional[str] = ..., definition_json: _Optional[str] = ..., builtin: _Optional[bool] = ..., speak_while_running: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LlmServiceStub:
-    """Runs language models: messages in, tokens out, cancellable.
+    """Runs language models and the agent's tools: messages in, tokens out; arguments in, a result out; both cancellable.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class LlmServiceStub:
                 request_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsRequest.SerializeToString,
                 response_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsResponse.FromString,
                 _registered_method=True)
+        self.RunTool = channel.unary_unary(
+                '/voicemesh.llm.v1.LlmService/RunTool',
+                request_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolRequest.SerializeToString,
+                response_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolResponse.FromString,
+                _registered_method=True)
+        self.ListTools = channel.unary_unary(
+                '/voicemesh.llm.v1.LlmService/ListTools',
+                request_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsRequest.SerializeToString,
+                response_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsResponse.FromString,
+                _registered_method=True)
 
 
 class LlmServiceServicer:
-    """Runs language models: messages in, tokens out, cancellable.
+    """Runs language models and the agent's tools: messages in, tokens out; arguments in, a result out; both cancellable.
     """
 
     def Generate(self, request, context):
@@ -78,6 +88,38 @@ class LlmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunTool(self, request, context):
+        """Runs one of the agent's own tools: a Python callable of its owner, or an HTTP endpoint.
+
+        1. The client has claimed the run durably before it asks; the claim makes `idempotency_key`, which goes on to the
+        tool.
+        2. The answer is OK with a result or a failure, and each has words for the model. A tool that fails is no error of
+        this RPC, and is not asked again: what may be repeated has been repeated within the tool's time.
+        3. The same (call_id, idempotency_key) joins the run while it lasts, and is answered from memory for some minutes
+        after it. The memory is one replica's; what must outlive it stands in the claim.
+        4. Cancelling the RPC cancels the run once nobody else has joined it: the coroutine is cancelled, the HTTP request
+        closed; a thread cannot be stopped and its result is thrown away. Asked again, such a run is not repeated but
+        answered TOOL_FAILURE_REASON_CANCELLED.
+        5. A status instead of an answer means that nothing was begun, save where it says otherwise.
+
+        Status: INVALID_ARGUMENT (no call_id; no name, or that of a built-in tool of the agent; an idempotency key that is
+        empty, no printable ASCII or longer than 256, or that belongs to another tool or other arguments);
+        RESOURCE_EXHAUSTED (as many runs as this replica takes: ask another); UNAVAILABLE (this replica ends: ask another;
+        or the connection broke, and then what became of the run is unknown: ask the same key again only of the same
+        replica, else report it as unknown); DEADLINE_EXCEEDED (the client's own deadline, a cancel like any other: give it
+        `timeout_ms` of ListTools and a second more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTools(self, request, context):
+        """Lists the tools that an agent offers to its model. Always answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LlmServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +133,16 @@ def add_LlmServiceServicer_to_server(servicer, server):
                     request_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsRequest.FromString,
                     response_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsResponse.SerializeToString,
             ),
+            'RunTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunTool,
+                    request_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolRequest.FromString,
+                    response_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolResponse.SerializeToString,
+            ),
+            'ListTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTools,
+                    request_deserializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsRequest.FromString,
+                    response_serializer=voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'voicemesh.llm.v1.LlmService', rpc_method_handlers)
@@ -100,7 +152,7 @@ def add_LlmServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LlmService:
-    """Runs language models: messages in, tokens out, cancellable.
+    """Runs language models and the agent's tools: messages in, tokens out; arguments in, a result out; both cancellable.
     """
 
     @staticmethod
@@ -147,6 +199,60 @@ class LlmService:
             '/voicemesh.llm.v1.LlmService/FollowTurns',
             voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsRequest.SerializeToString,
             voicemesh_dot_llm_dot_v1_dot_llm__pb2.FollowTurnsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voicemesh.llm.v1.LlmService/RunTool',
+            voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolRequest.SerializeToString,
+            voicemesh_dot_llm_dot_v1_dot_llm__pb2.RunToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voicemesh.llm.v1.LlmService/ListTools',
+            voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsRequest.SerializeToString,
+            voicemesh_dot_llm_dot_v1_dot_llm__pb2.ListToolsResponse.FromString,
             options,
             channel_credentials,
             insecure,
