@@ -150,6 +150,10 @@ class Section:
         """Note that the value of ``key`` is not ``right``: for what two values must be together."""
         self._problems.append(f"{self._named(key)} = {_shown(self._table[key])} is not {right}")
 
+    def note(self, key: str, problem: str) -> None:
+        """Note what is wrong at ``key``, in words that follow its name: for one whose value may be a secret."""
+        self._problems.append(f"{self._named(key)} {problem}")
+
     def missing(self, what: str) -> None:
         """Note that the section lacks something: for what may stand at several keys."""
         self._problems.append(f"{self.heading} needs {what}")

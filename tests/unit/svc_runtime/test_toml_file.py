@@ -120,3 +120,9 @@ def test_a_list_of_tables_is_nothing_else(text: str) -> None:
     assert file.root.section("s").each("list") == []
     assert told(file)[0].endswith("is not a list of tables; write [[s.list]]")
     assert TomlFile.parse("", name="x.toml").root.section("s").each("list") == []
+
+
+def test_a_problem_can_be_told_without_the_value() -> None:
+    file = TomlFile.parse('[s]\nurl = "http://example.org/sesame"', name="x.toml")
+    file.root.section("s").note("url", "is not https://")
+    assert told(file) == ["[s] url is not https://"]
