@@ -17,6 +17,9 @@ from llm_svc.adapters.generation import Contender, Runner
 from llm_svc.adapters.openai import OpenAiModel
 from llm_svc.adapters.scripted import ScriptedModel
 from llm_svc.adapters.servicer import GENERATIONS, OUTCOMES, LlmServicer
+from llm_svc.adapters.tool import Toolset
+from llm_svc.adapters.tool_runs import ToolRuns
+from llm_svc.adapters.tool_servicer import ToolServicer
 from llm_svc.domain.breaker import Breaker, BreakerLimits
 from llm_svc.domain.chat import End, Finish, Text, ToolPiece
 from llm_svc.domain.choice import Kind, ProviderError
@@ -54,9 +57,9 @@ async def serving(
     counters: Counters | None = None,
 ) -> AsyncIterator[tuple[llm_pb2_grpc.LlmServiceStub, LlmServicer]]:
     runner = Runner(primary, fallback, token_gap_s=token_gap_s, total_s=total_s)
-    servicer = LlmServicer(
-        runner, notes or recorder("llm-svc", ""), max_generations=max_generations, counters=counters or Counters()
-    )
+    counters, notes = counters or Counters(), notes or recorder("llm-svc", "")
+    tools = ToolServicer(lambda _: Toolset({}), ToolRuns(most_running=1, counters=counters), notes)
+    servicer = LlmServicer(runner, tools, notes, max_generations=max_generations, counters=counters)
     server = grpc.aio.server()
     llm_pb2_grpc.add_LlmServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -63,6 +63,29 @@ class Settings:
         1_000,
         meaning="Generations at once; one more is answered RESOURCE_EXHAUSTED. Each holds a provider connection.",
     )
+    tools_path: str = setting(
+        "VOICEMESH_TOOLS_PATH",
+        "",
+        meaning="Folder in which Python finds the modules that [[tools]] of agent.toml name; empty for none.",
+    )
+    tool_secret: str = setting(
+        "VOICEMESH_TOOL_SECRET",
+        "",
+        meaning="Signs what goes to the endpoints of [[tools]], as Vapi signs webhooks by default (x-signature, "
+        "x-timestamp). Wanted for every endpoint but those on this machine.",
+        secret=True,
+    )
+    max_tools: int = setting(
+        "VOICEMESH_TOOL_MAX_RUNNING",
+        100,
+        meaning="Tools that run at once; one more is answered RESOURCE_EXHAUSTED. A call runs one or two in a turn.",
+    )
+    tool_threads: int = setting(
+        "VOICEMESH_TOOL_THREADS",
+        16,
+        meaning="Threads for tools that are plain functions; one more waits, within its time. A function that hangs "
+        "keeps its thread.",
+    )
     scripted_first_token_ms: float = setting(
         "VOICEMESH_SCRIPTED_FIRST_TOKEN_MS",
         350.0,

@@ -27,20 +27,27 @@ _CONNECT_S: Final = 2.0
 
 
 class HttpTools:
-    """The connections of all endpoints. Made on the loop that it uses."""
+    """The connections of all endpoints."""
 
     def __init__(self) -> None:
-        self.session = aiohttp.ClientSession(
-            # A connection kept open would only add a way to fail that leaves unknown whether the tool was run.
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
-            timeout=aiohttp.ClientTimeout(),
-            trust_env=False,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # A connection kept open would only add a way to fail that leaves unknown whether the tool was run.
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                timeout=aiohttp.ClientTimeout(),
+                trust_env=False,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
 
     async def close(self) -> None:
-        await self.session.close()
+        if self._session is not None:
+            await self._session.close()
 
 
 class HttpTool:

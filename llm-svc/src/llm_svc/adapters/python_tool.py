@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import importlib
 import inspect
 import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ from svc_runtime import logs
 from voicemesh_tools import ToolContext, ToolError
 
 from llm_svc.adapters import tool_schema
-from llm_svc.adapters.tool_schema import NoSchema
 from llm_svc.adapters.tool_threads import Threads
 from llm_svc.domain.tools import (
     DONE,
@@ -29,7 +29,7 @@ from llm_svc.domain.tools import (
 
 
 class NoCallable(Exception):
-    """What agent.toml names cannot be called; the text says why."""
+    """What agent.toml names cannot be a tool; the text says why."""
 
 
 def found(target: str) -> Callable[..., Any]:
@@ -45,13 +45,18 @@ def found(target: str) -> Callable[..., Any]:
     try:
         function = operator.attrgetter(path)(module)
     except AttributeError:
-        public = ", ".join(name for name, value in vars(module).items() if inspect.isfunction(value)) or "none"
-        raise NoCallable(f"names nothing in {module.__file__}; the functions there are {public}") from None
+        raise NoCallable(f"names nothing in {module.__file__}; {_near(path, vars(module))}") from None
     if not callable(function) or inspect.isclass(function):
         raise NoCallable("is not a function")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise NoCallable("yields; a tool returns its result")
     return function  # type: ignore[no-any-return]  # an attribute of somebody's module
+
+
+def _near(path: str, names: Mapping[str, Any]) -> str:
+    functions = [name for name, value in names.items() if inspect.isfunction(value)]
+    near = difflib.get_close_matches(path, functions, n=1)
+    return f"did you mean {near[0]}?" if near else f"the functions there are {', '.join(functions) or 'none'}"
 
 
 def _where(error: BaseException) -> str:
@@ -80,7 +85,7 @@ class PythonTool:
         signature = tool_schema.of_callable(self._function)
         self.description = spec.description or signature.description
         if not self.description:
-            raise NoSchema("has no docstring, and a model chooses by what it is told; write one, or a description")
+            raise NoCallable("has no docstring, and a model chooses by what it is told; write one, or a description")
         self.arguments = signature.arguments
         self._context_names = signature.context_names
         self._threads = threads

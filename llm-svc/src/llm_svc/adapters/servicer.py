@@ -18,6 +18,7 @@ from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 
 from llm_svc.adapters.generation import Ended, NoAnswer, Runner, Try
 from llm_svc.adapters.outbox import Outbox
+from llm_svc.adapters.tool_servicer import ToolServicer
 from llm_svc.adapters.wire import finished_of, piece_of, prompt_of
 from llm_svc.domain.chat import End, Finish, Prompt
 from llm_svc.domain.choice import Role, out_of_time
@@ -52,8 +53,11 @@ class _Aborted(Exception):
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     """Implements LlmService. The provider's work runs in a task of its own: see `Generate`."""
 
-    def __init__(self, runner: Runner, recorder: Recorder, *, max_generations: int, counters: Counters) -> None:
+    def __init__(
+        self, runner: Runner, tools: ToolServicer, recorder: Recorder, *, max_generations: int, counters: Counters
+    ) -> None:
         self._runner = runner
+        self._tools = tools
         self._recorder = recorder
         self._max_generations = max_generations
         self._counters = counters
@@ -115,16 +119,30 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         """Take the verdicts on turns; `Feed` reads from ``context``, so the iterator stays untouched."""
         await self.feed.serve(context)
 
+    async def RunTool(
+        self, request: llm_pb2.RunToolRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> llm_pb2.RunToolResponse:
+        """Run one of the agent's own tools."""
+        return await self._tools.run(request, context)
+
+    async def ListTools(
+        self, request: llm_pb2.ListToolsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> llm_pb2.ListToolsResponse:
+        """List the tools of an agent."""
+        return self._tools.list(request)
+
     @property
     def running(self) -> int:
         """How many generations run."""
         return len(self._running)
 
     async def drain(self, within_s: float) -> None:
-        """Let running generations end and cancel the rest half a second before ``within_s`` is over.
+        """Let running generations and tools end and cancel the rest half a second before ``within_s`` is over.
 
-        New ones are still taken: where this is the only replica, an answer that may be cut off is better than none.
+        New generations are still taken: where this is the only replica, an answer that may be cut off is better than
+        none. New tools are not: what they do may not be done again.
         """
+        tools = asyncio.create_task(self._tools.drain(within_s))
         begun = len(self._running)
         deadline_s = asyncio.get_running_loop().time() + max(0.0, within_s - 0.5)
         try:
@@ -137,6 +155,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         for work in self._running:
             work.cancel()
         logs.get().info("llm.drained", generations=begun, generations_cancelled=cancelled)
+        await tools
         # Notes go to every replica, so there is nowhere for their streams to move: only their answers are waited for.
         await self.feed.drain(0.0, settle_within_s=0.4)
 
