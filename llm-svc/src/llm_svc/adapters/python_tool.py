@@ -7,7 +7,8 @@ import difflib
 import importlib
 import inspect
 import operator
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -17,13 +18,12 @@ from voicemesh_tools import ToolContext, ToolError
 from llm_svc.adapters import tool_schema
 from llm_svc.adapters.tool_threads import Threads
 from llm_svc.domain.tools import (
-    DONE,
     Ask,
     Outcome,
     PythonSpec,
     Reason,
     failed,
-    returned_line,
+    returned_json,
     returned_text,
 )
 
@@ -45,7 +45,7 @@ def found(target: str) -> Callable[..., Any]:
     try:
         function = operator.attrgetter(path)(module)
     except AttributeError:
-        raise NoCallable(f"names nothing in {module.__file__}; {_near(path, vars(module))}") from None
+        raise NoCallable(f"names nothing in {module.__file__}; {_near(path, module)}") from None
     if not callable(function) or inspect.isclass(function):
         raise NoCallable("is not a function")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -53,8 +53,9 @@ def found(target: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # an attribute of somebody's module
 
 
-def _near(path: str, names: Mapping[str, Any]) -> str:
-    functions = [name for name, value in names.items() if inspect.isfunction(value)]
+def _near(path: str, module: ModuleType) -> str:
+    every = inspect.getmembers(module, inspect.isfunction)
+    functions = [name for name, function in every if function.__module__ == module.__name__]
     near = difflib.get_close_matches(path, functions, n=1)
     return f"did you mean {near[0]}?" if near else f"the functions there are {', '.join(functions) or 'none'}"
 
@@ -161,11 +162,11 @@ class _Run:
 
 def _outcome_of(value: object) -> Outcome:
     if value is None:
-        return returned_line(DONE)
+        return returned_text("")
     if isinstance(value, str):
         return returned_text(value)
     try:
-        return returned_line(msgspec.json.encode(value).decode())
+        return returned_json(msgspec.json.encode(value).decode())
     except (TypeError, ValueError, OverflowError, RecursionError):
         return failed(
             Reason.DEFECT,

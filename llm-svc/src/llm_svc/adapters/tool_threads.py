@@ -24,7 +24,7 @@ class Threads:
         """Threads that run, those included whose result nobody waits for any longer."""
 
     async def run(self, work: Callable[[], T], began: Callable[[], None]) -> T:
-        """Return what ``work`` returns, which must raise nothing; ``began`` is told when it has a thread.
+        """Return what ``work`` returns, which should raise nothing; ``began`` is told when it has a thread.
 
         Cancelling the wait leaves the thread running; it counts until it ends.
         """
@@ -32,16 +32,23 @@ class Threads:
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[T] = loop.create_future()
 
-        def settle(value: T) -> None:
+        def settle(values: list[T]) -> None:
             self.busy -= 1
             self._free.release()
-            if not settled.done():
-                settled.set_result(value)
+            if settled.done():
+                return
+            if values:
+                settled.set_result(values[0])
+            else:
+                settled.set_exception(RuntimeError("the work of a thread raised"))
 
         def body() -> None:
-            value = context.run(work)
-            with suppress(RuntimeError):  # The loop has ended, and with it all who could wait.
-                loop.call_soon_threadsafe(settle, value)
+            values: list[T] = []
+            try:
+                values.append(context.run(work))
+            finally:
+                with suppress(RuntimeError):  # The loop has ended, and with it all who could wait.
+                    loop.call_soon_threadsafe(settle, values)
 
         context = contextvars.copy_context()
         self.busy += 1

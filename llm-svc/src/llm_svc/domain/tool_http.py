@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from llm_svc.domain.tools import DONE, Ask, Outcome, Reason, failed, returned_line, returned_text
+from llm_svc.domain.tools import Ask, Outcome, Reason, failed, returned_json, returned_text
 
 MOST_BODY_BYTES: Final = 131_072
 """Twice the longest result in four-byte characters: enough to tell that it is too long, and no more."""
@@ -85,7 +85,7 @@ def outcome_of(answer: Answer, *, tries: int, effect_unknown: bool) -> Outcome:
             Reason.TOO_LARGE, "The tool has done its work, but its answer is too long.", http_status=status, tries=tries
         )
     if not answer.body.strip():
-        return returned_line(DONE, tries=tries)
+        return returned_text("", tries=tries)
     try:
         return _read(answer, tries)
     except (ValueError, RecursionError):
@@ -109,10 +109,12 @@ def _read(answer: Answer, tries: int) -> Outcome:
         raise ValueError(answer.content_type)
     value = json.loads(answer.body, parse_constant=_refuse)
     if value is None:
-        return returned_line(DONE, tries=tries)
+        return returned_text("", tries=tries)
     if isinstance(value, str):
         return returned_text(value, tries=tries)
-    return returned_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")), tries=tries)
+    # 1e999 is read as infinity, which JSON cannot say.
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return returned_json(text, tries=tries)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -15,6 +15,7 @@ MOST_RESULT_CHARS: Final = 16_384
 DONE: Final = "done"
 """The result of a tool that returns nothing: models take an empty one for a failure."""
 _MOST_MESSAGE_CHARS = 500
+_BREAKS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _GAPS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
@@ -140,11 +141,18 @@ def failed(
 
 def returned_text(text: str, *, tries: int = 1) -> Outcome:
     """Return the outcome of a tool that returned ``text``, of any shape."""
-    return returned_line(one_line(text) or DONE, tries=tries)
+    return _returned(one_line(text) or DONE, tries)
 
 
-def returned_line(line: str, *, tries: int = 1) -> Outcome:
-    """Return the outcome of a tool that returned what is one line already, such as JSON."""
+def returned_json(text: str, *, tries: int = 1) -> Outcome:
+    """Return the outcome of a tool that returned a value, given as JSON without spaces between its parts.
+
+    What breaks a line stands in strings only, and there it is escaped, so that the value stays what it was.
+    """
+    return _returned(_whole(text).translate(_BREAKS), tries)
+
+
+def _returned(line: str, tries: int) -> Outcome:
     if len(line) <= MOST_RESULT_CHARS:
         return Outcome(line, tries=tries)
     return failed(
@@ -156,7 +164,12 @@ def returned_line(line: str, *, tries: int = 1) -> Outcome:
 
 def one_line(text: str) -> str:
     """Return ``text`` without breaks and control characters, and fit for UTF-8."""
-    return _GAPS.sub(" ", text.encode("utf-8", "replace").decode()).strip()
+    return _GAPS.sub(" ", _whole(text)).strip()
+
+
+def _whole(text: str) -> str:
+    """Return ``text`` with a ? for each half of a character, which neither UTF-8 nor protobuf can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def definition(name: str, description: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
