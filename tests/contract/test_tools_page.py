@@ -31,7 +31,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksh
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "restaurant.py").write_text(blocks("python")[0], encoding="utf-8")
     (tmp_path / "agent.toml").write_text("\n".join(reversed(blocks("toml"))), encoding="utf-8")
-    yield Workshop(Settings(tools_path=str(tmp_path), tool_secret=SECRET))
+    yield Workshop(Settings(tools_path=str(tmp_path), owner_secret=SECRET))
     sys.modules.pop("restaurant", None)
 
 

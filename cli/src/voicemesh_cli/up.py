@@ -24,7 +24,13 @@ from voicemesh_cli.supervisor import CannotStart, Supervisor
 _INNER = {"session-svc": "SESSION", "bargein-svc": "BARGEIN", "llm-svc": "LLM"}
 _INGRESS = "ingress-svc"
 _LLM = "llm-svc"
-_SECRETS_OF = {"VOICEMESH_VAPI_": _INGRESS, "VOICEMESH_OPENAI_": "llm-svc", "VAPI_API_KEY": "nobody"}
+_SECRETS_OF = {
+    "VOICEMESH_VAPI_": (_INGRESS,),
+    "VOICEMESH_OPENAI_": (_LLM,),
+    "VOICEMESH_OWNER_": (_INGRESS, _LLM),
+    "VAPI_API_KEY": (),
+}
+"""By the beginning of their names, who sees them."""
 _GRACE_OVER_DRAIN_S = 2.0
 """A service stops within its drain time and this, or is killed."""
 _FIRST_PORT = 15_000
@@ -67,7 +73,7 @@ def plan(config: Config, env: Mapping[str, str], state: StateDir) -> Plan:
 
 def _env_of(name: str, env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of one service: it sees no secret of another."""
-    foreign = tuple(prefix for prefix, owner in _SECRETS_OF.items() if owner != name)
+    foreign = tuple(prefix for prefix, owners in _SECRETS_OF.items() if name not in owners)
     return {key: value for key, value in env.items() if not key.startswith(foreign)}
 
 

@@ -132,7 +132,8 @@ class Config:
     owner_secret: str = setting(
         "VOICEMESH_OWNER_SECRET",
         "",
-        meaning="Signs what ingress asks the servers that [vapi] of agent.toml names; needed where it names any.",
+        meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): what "
+        "[vapi] of agent.toml asks, and the endpoints of [[tools]] beyond this machine. Needed where there are any.",
         secret=True,
     )
     most_calls: int = setting(

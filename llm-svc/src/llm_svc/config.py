@@ -68,11 +68,11 @@ class Settings:
         "",
         meaning="Folder in which Python finds the modules that [[tools]] of agent.toml name; empty for none.",
     )
-    tool_secret: str = setting(
-        "VOICEMESH_TOOL_SECRET",
+    owner_secret: str = setting(
+        "VOICEMESH_OWNER_SECRET",
         "",
-        meaning="Signs what goes to the endpoints of [[tools]], as Vapi signs webhooks by default (x-signature, "
-        "x-timestamp). Wanted for every endpoint but those on this machine.",
+        meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): what "
+        "[vapi] of agent.toml asks, and the endpoints of [[tools]] beyond this machine. Needed where there are any.",
         secret=True,
     )
     max_tools: int = setting(

@@ -60,16 +60,16 @@ class Workshop:
     def _tool(self, spec: PythonSpec | HttpSpec) -> Tool:
         if isinstance(spec, PythonSpec):
             return PythonTool(spec, self.threads)
-        if not spec.loopback and not self._settings.tool_secret:
+        if not spec.loopback and not self._settings.owner_secret:
             raise ConfigError(
                 "url leads to another machine, which must be able to tell us from anybody else; set "
-                "VOICEMESH_TOOL_SECRET, and give the endpoint the same"
+                "VOICEMESH_OWNER_SECRET, and give the endpoint the same"
             )
         # The import takes a quarter of a second, which an agent without endpoints is spared.
         from llm_svc.adapters.http_tool import HttpTool, HttpTools
 
         self._http = self._http or HttpTools()
-        return HttpTool(spec, self._http, secret=self._settings.tool_secret)
+        return HttpTool(spec, self._http, secret=self._settings.owner_secret)
 
 
 def _joined(error: Exception) -> str:

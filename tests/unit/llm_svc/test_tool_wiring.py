@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def tools_of(folder: Path, text: str, *, secret: str = "") -> Toolset:
     file = folder / "agent.toml"
     file.write_text(text, encoding="utf-8")
-    settings = Settings(tools_path=str(folder / "modules"), tool_secret=secret)
+    settings = Settings(tools_path=str(folder / "modules"), owner_secret=secret)
     return Workshop(settings).toolset(load_tools(file), str(file))
 
 
@@ -152,7 +152,7 @@ async def test_an_endpoint_elsewhere_wants_the_secret_and_one_on_this_machine_do
     near = '[[tools]]\nname = "y"\nurl = "http://127.0.0.1:9/hook"\ndescription = "Y."\n'
     (told,) = problems(folder, away + near)
     assert told.startswith("[tools[1]] url leads to another machine")
-    assert "VOICEMESH_TOOL_SECRET" in told
+    assert "VOICEMESH_OWNER_SECRET" in told
     assert "sesame" not in told
     assert list(tools_of(folder, near).tools) == ["y"]
     assert list(tools_of(folder, away + near, secret="s").tools) == ["x", "y"]
