@@ -132,8 +132,8 @@ class Config:
     owner_secret: str = setting(
         "VOICEMESH_OWNER_SECRET",
         "",
-        meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): what "
-        "[vapi] of agent.toml asks, and the endpoints of [[tools]] beyond this machine. Needed where there are any.",
+        meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): "
+        "what [vapi] of agent.toml asks, and [[tools]] beyond this machine. Needed where any are named.",
         secret=True,
     )
     most_calls: int = setting(
