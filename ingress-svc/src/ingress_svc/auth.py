@@ -65,8 +65,8 @@ def auth(config: Config) -> Auth:
         webhooks=_verifier(webhooks, config, _SECRET, "the secret of Vapi's webhooks"),
         llm=_verifier(llm, config, _LLM_KEY, "the API key of the custom-LLM endpoint"),
         tokens=_tokens(config, oauth),
-        webhook_doctor=Doctor(webhooks) if config.auth_doctor else None,
-        llm_doctor=Doctor(llm) if config.auth_doctor else None,
+        webhook_doctor=Doctor(webhooks, public_url=config.public_url) if config.auth_doctor else None,
+        llm_doctor=Doctor(llm, public_url=config.public_url) if config.auth_doctor else None,
     )
 
 

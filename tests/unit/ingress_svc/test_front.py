@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from fakes.ingress import SECRET, Edge, edge
+from fakes.streams import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ingress_svc.adapters import front
 from ingress_svc.adapters.front import Connection, Front
 from ingress_svc.adapters.reply import SendReply, taken
 
@@ -50,6 +52,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
 
 class Other(asyncio.Protocol):
     """The full server, which keeps what it was given."""
@@ -64,7 +69,7 @@ class Other(asyncio.Protocol):
 class Desk:
     """A front, its wire, and the webhooks that it was handed."""
 
-    def __init__(self, *, at_once: bool = True, draining: bool = False) -> None:
+    def __init__(self, *, at_once: bool = True, draining: bool = False, most_bytes: int = 1_000) -> None:
         self.bodies: list[bytes] = []
         self.replies: list[SendReply] = []
         self.other = Other()
@@ -74,7 +79,7 @@ class Desk:
             paths=("/vapi/webhook",),
             other=lambda: self.other,
             draining=lambda: draining,
-            max_body_bytes=1_000,
+            max_body_bytes=most_bytes,
             keep_alive_s=75.0,
         )
         self._at_once = at_once
@@ -99,14 +104,16 @@ class Desk:
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.data())
 async def test_requests_are_read_alike_however_their_bytes_are_split(bodies: list[bytes], data: st.DataObject) -> None:
     desk = Desk()
+    bodies = [body for body in bodies if body != b"defect"]
     sent = b"".join(map(request, bodies))
     while sent:
         cut = data.draw(st.integers(1, len(sent)))
         desk.connection.data_received(sent[:cut])
-        await asyncio.sleep(0)
         sent = sent[cut:]
-    assert [body for body in desk.bodies if body != b"defect"] == [body for body in bodies if body != b"defect"]
-    assert desk.answers == len(desk.bodies)
+    for _ in bodies:
+        await asyncio.sleep(0)
+    assert desk.bodies == bodies
+    assert desk.answers == len(bodies)
     assert desk.wire.protocol is None
 
 
@@ -117,6 +124,27 @@ async def test_the_next_request_waits_for_the_answer_to_the_one_before() -> None
     desk.replies[0](taken("e"))
     await asyncio.sleep(0)
     assert desk.bodies == [b"1", b"2"]
+
+
+async def test_the_loop_comes_round_between_requests_that_came_together() -> None:
+    desk = Desk()
+    desk.connection.data_received(request(b"x") * 50)
+    assert len(desk.bodies) == 1
+    for _ in range(49):
+        await asyncio.sleep(0)
+    assert len(desk.bodies) == 50
+
+
+async def test_a_second_answer_to_a_request_does_not_pass_for_that_to_the_next() -> None:
+    desk = Desk(at_once=False)
+    desk.connection.data_received(request(b"1") + request(b"2"))
+    first = desk.replies[0]
+    first(taken("of-1"))
+    await asyncio.sleep(0)
+    first(taken("of-1"))
+    assert desk.answers == 1
+    desk.replies[1](taken("of-2"))
+    assert desk.wire.written.count(b"of-1") == desk.wire.written.count(b"of-2") == 1
 
 
 async def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read() -> None:
@@ -137,6 +165,55 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() ->
     assert desk.bodies == [b"1"]
 
 
+async def test_a_client_that_reads_again_in_the_middle_of_a_body_is_read_on() -> None:
+    desk = Desk(most_bytes=200_000)
+    body = b"x" * 150_000
+    desk.connection.pause_writing()
+    desk.connection.data_received(request(body)[:100_000])
+    assert not desk.wire.reading
+    desk.connection.resume_writing()
+    assert desk.wire.reading
+    desk.connection.data_received(request(body)[100_000:])
+    assert desk.bodies == [body]
+
+
+class Peer(NamedTuple):
+    """What a client does next."""
+
+    kind: str
+    amount: int
+
+
+MOVES = st.builds(Peer, st.sampled_from(["send", "jam", "read", "answer", "turn"]), st.integers(1, 400))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.binary(max_size=120), min_size=1, max_size=5), st.lists(MOVES, max_size=60))
+async def test_every_request_is_served_once_in_order_whatever_waits_for_what(
+    bodies: list[bytes], moves: list[Peer]
+) -> None:
+    bodies = [body for body in bodies if body != b"defect"]
+    desk = Desk(at_once=False)
+    sent = b"".join(map(request, bodies))
+    ends = [Peer("read", 1), Peer("send", len(sent)), *[Peer("answer", 1), Peer("turn", 1)] * (len(bodies) + 1)]
+    for move in [*moves, *ends]:
+        if move.kind == "send" and desk.wire.reading:
+            piece, sent = sent[: move.amount], sent[move.amount :]
+            if piece:
+                desk.connection.data_received(piece)
+        elif move.kind == "jam":
+            desk.connection.pause_writing()
+        elif move.kind == "read":
+            desk.connection.resume_writing()
+        elif move.kind == "answer":
+            for reply in desk.replies:
+                reply(taken("e"))
+        else:
+            await asyncio.sleep(0)
+    assert desk.bodies == bodies
+    assert desk.answers == len(bodies)
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -144,6 +221,8 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() ->
         b"POST /vapi/llm HTTP/1.1\r\nHost: a\r\n",
         b"POST /vapi/webhook?x=1 HTTP/1.1\r\n",
         b"POST /vapi/webhook HTTP/1.1\r\n" + b"X: y\r\n" * 3_000,
+        request(BODY, *[b"X: y"] * 3_000),
+        b"POST /vapi/webhook HTTP/1.1\nHost: a\n",
         b"\x16\x03\x01 not HTTP",
         request(b"x" * 1_001),
         request(BODY, b"Transfer-Encoding: chunked"),
@@ -159,12 +238,13 @@ async def test_what_is_no_plain_webhook_reaches_the_full_server_with_every_byte(
     assert not desk.front.connections
 
 
-async def test_a_defect_of_ours_is_a_500_and_the_connection_lives() -> None:
+async def test_after_a_defect_of_ours_the_connection_is_closed() -> None:
     desk = Desk()
     desk.connection.data_received(request(b"defect") + request(b"2"))
     await asyncio.sleep(0)
     assert desk.wire.written.startswith(b"HTTP/1.1 500 ")
-    assert desk.answers == 1
+    assert desk.wire.closed
+    assert desk.bodies == []
 
 
 async def test_an_answer_to_somebody_who_has_left_is_dropped() -> None:
@@ -184,16 +264,58 @@ async def test_while_draining_an_answer_is_the_last_on_its_connection() -> None:
     assert desk.wire.closed
 
 
+def swept_after(desk: Desk, seconds: float) -> bool:
+    """Return whether the sweep has closed the connection."""
+    desk.front.sweep([desk.connection], time.monotonic() + seconds)
+    return desk.wire.closed
+
+
 async def test_d35_an_idle_connection_outlives_those_of_a_proxy_and_not_by_much() -> None:
-    desk = Desk(at_once=False)
-    desk.front.sweep(time.monotonic() + 74)
-    assert not desk.wire.closed
+    desk = Desk()
     desk.connection.data_received(request(b"1"))
-    desk.front.sweep(time.monotonic() + 80)
-    assert not desk.wire.closed, "it waits for its answer"
-    desk.replies[0](taken("e"))
-    desk.front.sweep(time.monotonic() + 80)
-    assert desk.wire.closed
+    assert not swept_after(desk, 74)
+    assert swept_after(desk, 76)
+
+
+async def test_a_request_that_does_not_end_is_given_up() -> None:
+    desk = Desk()
+    desk.connection.touched_s -= 74
+    desk.connection.data_received(request(b"123")[:-1])
+    assert not swept_after(desk, 59), "it has been idle for long, and begun just now"
+    assert swept_after(desk, 61)
+
+
+async def test_an_answer_that_never_comes_does_not_keep_the_connection() -> None:
+    desk = Desk(at_once=False)
+    desk.connection.data_received(request(b"1"))
+    assert not swept_after(desk, 59)
+    assert swept_after(desk, 61)
+
+
+async def test_the_sweep_goes_on_in_small_parts_for_as_long_as_the_front_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "_SWEEP_S", 0.0)
+    desk = Desk()
+    desk.connection.touched_s -= 1_000
+    await until(lambda: desk.wire.closed)
+    second, wire = Connection(desk.front), Wire()
+    second.connection_made(wire)
+    second.touched_s -= 1_000
+    await until(lambda: wire.closed)
+    await desk.front.close(0)
+
+
+async def test_large_bodies_share_what_room_there_is() -> None:
+    desk = Desk(most_bytes=200 << 20)
+    desk.connection.data_received(request(b"")[:-4].replace(b"Length: 0", b"Length: %d" % (200 << 20)) + b"\r\n\r\n")
+    other, wire = Connection(desk.front), Wire()
+    other.connection_made(wire)
+    other.data_received(request(b"")[:-4].replace(b"Length: 0", b"Length: %d" % (100 << 20)) + b"\r\n\r\n")
+    assert wire.written.startswith(b"HTTP/1.1 503 ")
+    assert wire.closed
+    desk.connection.connection_lost(None)
+    assert desk.front.body_bytes == 0
 
 
 # --- against the whole of ingress -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ingress_svc.domain.oauth import ErrorCode, Refused, Token, TokenEndpoint, judge, keys_of
-from ingress_svc.domain.schemes import Credential, OAuthScheme
+from ingress_svc.domain.schemes import PRESETS, Credential, OAuthScheme
 from ingress_svc.domain.signatures import MismatchReason, SignatureMismatch, Verifier
 
 NOW_S = 1_787_428_812.5
@@ -160,7 +160,7 @@ def test_a_token_is_a_bearer_and_the_client_secret_is_none() -> None:
     assert bearer(f"Bearer {token}") is bearer(f"bearer  {token}") is bearer(token) is None
     assert bearer("") is MismatchReason.MISSING
     assert bearer(f"Bearer {SECRET}") is MismatchReason.MALFORMED
-    assert bearer(f"Bearer {token}", NOW_S + 3600) is MismatchReason.STALE
+    assert bearer(f"Bearer {token}", NOW_S + 3600) is MismatchReason.EXPIRED
     assert bearer(f"Bearer {ask(FORM | {'client_secret': 'x'}, secrets=('x',))}") is MismatchReason.WRONG
 
 
@@ -169,3 +169,14 @@ def test_a_webhook_signed_with_the_same_secret_is_no_token() -> None:
     expires_at = str(int(NOW_S) + 3600)
     signature = hmac.digest(SECRET.encode(), expires_at.encode(), "sha256").hex()
     assert judged(f"vm1.{expires_at}.{signature}") is Token.OF_ANOTHER
+
+
+def test_an_expired_token_is_told_apart_from_one_that_nobody_knows() -> None:
+    verifier = Verifier([Credential(PRESETS["bearer"], ("other",)), Credential(OAuthScheme(), ("client-secret",))])
+    issued = TokenEndpoint("voicemesh", ["client-secret"], lifetime_s=60).issue(
+        "", b"grant_type=client_credentials&client_id=voicemesh&client_secret=client-secret", 1_000.0
+    )
+    headers = {"authorization": f"Bearer {issued.access_token}"}
+    with pytest.raises(SignatureMismatch) as caught:
+        verifier.verify(headers, method="POST", url="http://x/", body=b"", now_s=2_000.0)
+    assert caught.value.reason is MismatchReason.EXPIRED

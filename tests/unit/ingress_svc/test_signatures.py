@@ -287,7 +287,7 @@ def test_d3_ten_thousand_strange_signatures_are_mismatches_and_nothing_else() ->
         with pytest.raises(SignatureMismatch) as caught:
             verifier.verify(Headers(headers), method="POST", url=URL, body=BODY, now_s=NOW_S)
         seen.add(caught.value.reason)
-    assert seen == set(MismatchReason)
+    assert seen == set(MismatchReason) - {MismatchReason.EXPIRED}, "that takes a token of ours"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
+from functools import partial
 from typing import Protocol, cast
 
 from svc_runtime import logs
@@ -21,7 +22,16 @@ from ingress_svc.domain import plain_http
 _MOST_HEAD_BYTES = 16_384
 _MOST_AHEAD_BYTES = 65_536
 """What a client may send before the request in front of it is answered."""
+_SMALL_BODY_BYTES = 65_536
+_MOST_BODY_BYTES = 256 * 1_048_576
+"""Of all bodies above the small ones that are being read, on all connections: nothing of them is proven yet."""
+_READ_S = 60.0
+"""From the first byte of a request to its last."""
+_ANSWER_S = 60.0
+"""Far above every cap of ours: an answer that has not come by then will never come."""
 _SWEEP_S = 5.0
+_SWEPT_AT_ONCE = 1_000
+"""About a millisecond of work."""
 
 
 class Receive(Protocol):
@@ -49,11 +59,14 @@ class Front:
         self.other = other
         self.draining = draining
         self.max_body_bytes = max_body_bytes
+        self.body_bytes = 0
+        """Of large bodies that are being read."""
         self.connections: set[Connection] = set()
         self._keep_alive_s = keep_alive_s
         self._date = (0, "")
         self._empty = asyncio.Event()
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._keep_swept)
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep_some, [])
 
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
@@ -86,15 +99,19 @@ class Front:
         for connection in list(self.connections):
             connection.abort()
 
-    def sweep(self, now_s: float) -> None:
-        """Close what has been idle for the keep-alive time, half-sent requests included."""
-        for connection in list(self.connections):
-            if connection.touched_s < now_s - self._keep_alive_s:
-                connection.close_if_idle()
+    def sweep(self, connections: Iterable[Connection], now_s: float) -> None:
+        """Close what has been idle for the keep-alive time, and what waits for the end of a request, or its answer."""
+        for connection in connections:
+            limit_s = _ANSWER_S if connection.busy else _READ_S if connection.reading else self._keep_alive_s
+            if connection.touched_s < now_s - limit_s:
+                connection.abort()
 
-    def _keep_swept(self) -> None:
-        self.sweep(time.monotonic())
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._keep_swept)
+    def _sweep_some(self, connections: list[Connection]) -> None:
+        """Sweep in small parts: the loop has calls to cut meanwhile."""
+        connections = connections or list(self.connections)
+        self.sweep(connections[:_SWEPT_AT_ONCE], time.monotonic())
+        rest = connections[_SWEPT_AT_ONCE:]
+        self._sweeper = self._loop.call_later(0.05 if rest else _SWEEP_S, self._sweep_some, rest)
 
 
 class Connection(asyncio.Protocol):
@@ -102,7 +119,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, front: Front) -> None:
         self.touched_s = time.monotonic()
-        """When it was opened, or last answered."""
+        """When it was opened, or its latest request began, was read, or was answered."""
+        self.busy = False
+        """A request has been read, and is not answered."""
         self._front = front
         self._transport: asyncio.Transport | None = None
         self._data = b""
@@ -112,11 +131,19 @@ class Connection(asyncio.Protocol):
         self._missing = 0
         """Bytes until the request at the front is whole; 0 while that is not known."""
         self._head: plain_http.Head | None = None
-        self._busy = False
+        self._reserved = 0
+        """Of the front's room for large bodies."""
+        self._served = 0
+        """How many requests were read. An answer names its request: a second one to an earlier must not pass for it."""
         self._jammed = False
         """The client does not read its answers."""
         self._held_back = False
         """It sends more than may wait, so nothing more is read for now."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether a request has begun and is not whole."""
+        return bool(self._data or self._chunks or self._head)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -124,6 +151,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._release()
         self._front.left(self)
 
     def pause_writing(self) -> None:
@@ -132,8 +160,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._jammed = False
         self._serve()
+        self._read_on()
 
     def data_received(self, data: bytes) -> None:
+        if not (self.busy or self.reading):
+            self.touched_s = time.monotonic()
         if self._missing > len(data):
             self._missing -= len(data)
             self._chunks.append(data)
@@ -144,14 +175,14 @@ class Connection(asyncio.Protocol):
             self._chunks.clear()
         else:
             self._data = data
-        if not self._busy and not self._jammed:
+        if not self.busy and not self._jammed:
             self._serve()
         elif len(self._data) > _MOST_AHEAD_BYTES and self._transport is not None:
             self._held_back = True
             self._transport.pause_reading()
 
     def close_if_idle(self) -> None:
-        if not self._busy and self._transport is not None:
+        if not self.busy and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -159,64 +190,102 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _serve(self) -> None:
-        """Serve what has been read, until something has to be waited for."""
-        while self._data and not (self._busy or self._jammed or self._transport is None):
-            head = self._head
-            if head is None:
-                end = self._data.find(b"\r\n\r\n") + 4
-                if end < 4:
-                    if len(self._data) > _MOST_HEAD_BYTES or not self._may_be_ours():
-                        self._hand_over()
-                    return
-                head = plain_http.read(self._data[:end])
-                if head is None or head.path not in self._front.paths or head.body_bytes > self._front.max_body_bytes:
-                    self._hand_over()
-                    return
-                self._data = self._data[end:]
-                self._head = head
-            if len(self._data) < head.body_bytes:
-                self._missing = head.body_bytes - len(self._data)
-                return
-            raw, self._data = self._data[: head.body_bytes], self._data[head.body_bytes :]
-            self._head = None
-            self._receive(head, raw)
+        """Serve the request that has been read, if it is whole.
+
+        One at a time, also where the client has sent a thousand: the loop comes round between them.
+        """
+        if self.busy or self._jammed or self._transport is None or not (self._data or self._head):
+            return
+        head = self._head or self._read_head()
+        if head is None:
+            return
+        if len(self._data) < head.body_bytes:
+            self._missing = head.body_bytes - len(self._data)
+            return
+        raw, self._data = self._data[: head.body_bytes], self._data[head.body_bytes :]
+        self._head = None
+        self._release()
+        self._receive(head, raw)
+
+    def _read_head(self) -> plain_http.Head | None:
+        """Return the head of the next request; None while it is not whole, or when it was left to aiohttp."""
+        end = self._data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._data) > _MOST_HEAD_BYTES or not self._may_be_ours():
+                self._hand_over()
+            return None
+        head = plain_http.read(self._data[:end]) if end <= _MOST_HEAD_BYTES else None
+        if head is None or head.path not in self._front.paths or head.body_bytes > self._front.max_body_bytes:
+            self._hand_over()
+            return None
+        self._data = self._data[end:]
+        self._head = head
+        if head.body_bytes > max(_SMALL_BODY_BYTES, len(self._data)) and not self._reserve(head.body_bytes):
+            return None
+        return head
 
     def _may_be_ours(self) -> bool:
+        line = self._data.find(b"\n")
+        if line >= 0 and not self._data.endswith(b"\r", 0, line):
+            return False  # no end of a head will ever come
         return any(self._data[: len(start)] == start[: len(self._data)] for start in self._front.starts)
 
+    def _reserve(self, count: int) -> bool:
+        """Take room for a large body; where there is none, say so and close."""
+        if self._front.body_bytes + count <= _MOST_BODY_BYTES:
+            self._front.body_bytes += count
+            self._reserved = count
+            return True
+        self._served += 1
+        self.busy = True
+        self._reply(self._served, refused(503, "too many large bodies are being read", retry_after_s=1), last=True)
+        return False
+
+    def _release(self) -> None:
+        self._front.body_bytes -= self._reserved
+        self._reserved = 0
+
     def _receive(self, head: plain_http.Head, raw: bytes) -> None:
-        self._busy = True
+        self.busy = True
+        self._served += 1
+        self.touched_s = time.monotonic()
         url = f"http://{head.headers['host']}{head.path}"
         try:
-            self._front.receive(head.headers, raw, url=url, reply=self._reply)
+            self._front.receive(head.headers, raw, url=url, reply=partial(self._reply, self._served))
         except Exception as error:  # noqa: BLE001 - the last line before the wire
             logs.get().exception("request.failed", error, path=head.path)
-            if self._busy:
-                self._reply(refused(500, "the request could not be handled; see the log of ingress-svc"))
+            text = "the request could not be handled; see the log of ingress-svc"
+            self._reply(self._served, refused(500, text), last=True)
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, number: int, reply: Reply, *, last: bool = False) -> None:
         transport = self._transport
-        self._busy = False
+        if number != self._served or not self.busy:
+            return
+        self.busy = False
         self.touched_s = time.monotonic()
         if transport is None or transport.is_closing():
             return
-        close = self._front.draining()
-        transport.write(message(reply, date=self._front.date(), close=close))
-        if close:
+        last = last or self._front.draining()
+        transport.write(message(reply, date=self._front.date(), close=last))
+        if last:
             # What came behind it has no effect either: nobody would hear of that.
-            self._data = b""
+            self._data, self._head = b"", None
             transport.close()
             return
-        if self._held_back:
-            self._held_back = False
-            transport.resume_reading()
+        self._read_on()
         if self._data:
             asyncio.get_running_loop().call_soon(self._serve)
+
+    def _read_on(self) -> None:
+        if self._held_back and self._transport is not None and not self.busy:
+            self._held_back = False
+            self._transport.resume_reading()
 
     def _hand_over(self) -> None:
         """Leave the connection to aiohttp."""
         transport, data = self._transport, self._data
         assert transport is not None
+        self._read_on()
         self._transport, self._data = None, b""
         self._front.left(self)
         protocol = self._front.other()

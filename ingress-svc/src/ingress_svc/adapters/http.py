@@ -22,8 +22,9 @@ WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
 LLM_PATHS = ("/vapi/llm", "/vapi/llm/chat/completions", "/vapi/llm/chat/completions/chat/completions")
 """As a base URL, completed by the client, and completed although it was complete: all three occur."""
 TOKEN_PATH = "/oauth/token"
-KEEP_ALIVE_S = 75.0
-"""Longer than a proxy keeps its own idle connections (nginx: 60 s), so that the proxy closes first."""
+KEEP_ALIVE_S = 915.0
+"""Longer than a proxy keeps its own idle connections (nginx 60 s, cloudflared 90 s, Cloudflare 900 s), so that it
+closes first: the other way round it sends a request into a connection that has just been closed."""
 
 
 def routes(
@@ -102,7 +103,10 @@ class HttpServer:
     ) -> None:
         # Without handler_cancellation a handler learns at its next write that the peer has gone; while the model
         # thinks, never.
-        self._server = served.server(handler_cancellation=True, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        # The guard refuses whatever is compressed; inflating it first would hold up the loop for the asking.
+        self._server = served.server(
+            handler_cancellation=True, access_log=None, keepalive_timeout=KEEP_ALIVE_S, auto_decompress=False
+        )
         self._front = Front(
             receive,
             paths=WEBHOOK_PATHS,

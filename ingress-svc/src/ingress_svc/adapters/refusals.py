@@ -31,11 +31,13 @@ class Refusals:
         found = self._doctor.look(headers.items(), method="POST", url=url, body=body, now_s=now_s)
         self._next_s = self._monotonic_s() + _EVERY_S
         present = [name for name in AUTH_HEADERS if headers.get(name)]
-        told = {"endpoint": self._endpoint, "reason": error.reason.value, "detail": str(error), "present": present}
+        told = {"reason": error.reason.value, "detail": str(error), "present": present}
+        # What a terminal's line may cut off stands last.
         if found.match is not None:
-            logs.get().warning("auth.format_found", **told, **_fields(found.match))
+            logs.get().warning("auth.format_found", endpoint=self._endpoint, **_fields(found.match), **told)
         else:
-            logs.get().warning("auth.format_unknown", **told, tries=found.tries, finished=found.finished)
+            tries = {"tries": found.tries, "finished": found.finished}
+            logs.get().warning("auth.format_unknown", endpoint=self._endpoint, **tries, **told)
 
 
 def _fields(match: Match) -> dict[str, object]:

@@ -99,6 +99,7 @@ class VapiWebhook:
             reply(refused(400, str(error)))
             return
         except ValueError:
+            self._counters.add(BAD, reason=vapi.BadReason.NOT_JSON.value)
             reply(refused(400, "the body must be JSON in UTF-8"))
             return
         if webhook.dropped_chars:
@@ -126,9 +127,9 @@ class VapiWebhook:
             self._calls.learn_control(call, webhook.control_url)
 
         def answer(given: Reply) -> None:
+            reply(given)
             if turn is not None:
                 self._calls.turns.note(turn, "ingress.answer", received_ns, kind=Kind.SERVER)
-            reply(given)
 
         self._answering.answer(webhook, ask, self._plan_of(call, parsed), answer)
 
@@ -141,8 +142,8 @@ class VapiWebhook:
         ack = turns.child(turn.root)
 
         def answer(given: Reply) -> None:
-            turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
             reply(given)
+            turns.note(turn, "ingress.ack", received_ns, span=ack, kind=Kind.SERVER)
 
         # Barge-in comes first: the caller is speaking.
         watched = self._watch(call, webhook, turn, ack, received_ns)
@@ -202,9 +203,12 @@ class VapiWebhook:
         sent_ns = time.time_ns()
 
         def settled(outcome: stream.Outcome) -> None:
-            if outcome.code == stream.OK:
-                self._calls.turns.note(turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT)
+            settled_ns = time.time_ns()
             answer(self._settled(webhook, outcome))
+            if outcome.code == stream.OK:
+                self._calls.turns.note(
+                    turn, "session.fold", sent_ns, span=hop, parent=ack, kind=Kind.CLIENT, end_ns=settled_ns
+                )
 
         try:
             self._mesh.deliver(event, self._hold_s, settled)

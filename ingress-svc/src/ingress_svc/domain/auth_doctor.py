@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import NamedTuple
 
 from ingress_svc.domain.schemes import Credential, HmacScheme, OAuthScheme, TokenScheme, key_of
-from ingress_svc.domain.signatures import FIRST_MS
+from ingress_svc.domain.signatures import FIRST_MS, at_public_url
 
 AUTH_HEADERS = (
     "authorization",
@@ -135,8 +135,9 @@ class _Url(NamedTuple):
 class Doctor:
     """Looks for what would have matched, with the secrets that are active."""
 
-    def __init__(self, credentials: Sequence[Credential]) -> None:
+    def __init__(self, credentials: Sequence[Credential], *, public_url: str = "") -> None:
         self._secrets = list(_secrets(credentials))
+        self._public_url = public_url.rstrip("/")
 
     def look(
         self, headers: Iterable[tuple[str, str]], *, method: str, url: str, body: bytes, now_s: float
@@ -174,6 +175,8 @@ class Doctor:
         urls = [_Url("sent", url)]
         if url.startswith("http://"):
             urls.append(_Url("https", "https://" + url.removeprefix("http://")))
+        if self._public_url:
+            urls.append(_Url("public", at_public_url(self._public_url, url)))
         for payload_format in _FORMATS:
             used = product(
                 stamps if "{timestamp}" in payload_format else [_Stamp()],

@@ -93,6 +93,8 @@ class TokenEndpoint:
     def issue(self, authorization: str, raw: bytes, now_s: float) -> Issued:
         """Return a token for a form whose client has proven itself, in the form or by HTTP Basic. Raises Refused."""
         form = _form(raw)
+        if raw and not form:
+            raise Refused(ErrorCode.INVALID_REQUEST, "the body must be a form (application/x-www-form-urlencoded)")
         by_basic = authorization[:6].lower() == "basic "
         key = self._key_of_client(form, authorization[6:].strip() if by_basic else "", by_basic=by_basic)
         if (grant := form.get("grant_type")) is None:

@@ -27,6 +27,8 @@ class MismatchReason(enum.StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     STALE = "stale"
     WRONG = "wrong"
+    EXPIRED = "expired"
+    """A token that we did give out, which says more than that no other scheme knows it."""
 
 
 class SignatureMismatch(Exception):
@@ -161,7 +163,7 @@ class _HmacCheck:
         return self._matches(given, before, body, behind)
 
     def _url(self, url: str) -> str:
-        return self._public_url + url[url.find("/", len("https://")) :] if self._public_url else url
+        return at_public_url(self._public_url, url) if self._public_url else url
 
     def _matches(self, given: str, before: bytes, body: bytes, behind: bytes) -> bool:
         for inner, outer in self._keyed:
@@ -290,11 +292,18 @@ class _OAuthCheck:
             return _missing(self.header)
         match oauth.judge(self._keys, value, now_s):
             case oauth.Token.EXPIRED:
-                return SignatureMismatch(MismatchReason.STALE, "the token has expired; POST /oauth/token gives another")
+                return SignatureMismatch(
+                    MismatchReason.EXPIRED, "the token has expired; POST /oauth/token gives another"
+                )
             case oauth.Token.OF_ANOTHER:
                 text = "the token was made with none of the active client secrets"
                 return SignatureMismatch(MismatchReason.WRONG, text)
         return SignatureMismatch(MismatchReason.MALFORMED, f"{self.header} is no token of ours")
+
+
+def at_public_url(public_url: str, url: str) -> str:
+    """Return ``url`` as whoever sent it to ``public_url`` (scheme and host) has written it."""
+    return public_url + url[url.find("/", len("https://")) :]
 
 
 def without_prefix(value: str, prefix: str) -> str:

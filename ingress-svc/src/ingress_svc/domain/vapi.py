@@ -28,6 +28,7 @@ MAX_AHEAD_MS = 24 * 3_600_000
 class BadReason(enum.StrEnum):
     """Closed set, fit for a counter."""
 
+    NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
     NO_TYPE = "no_type"
     NO_CALL_ID = "no_call_id"
