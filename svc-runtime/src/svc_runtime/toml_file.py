@@ -1,7 +1,7 @@
 """Settings in a TOML file: typed values out of its sections, and every problem with them told at once.
 
 A getter notes what is wrong and returns its default, so that reading goes on; `TomlFile.check` raises in the end. Each
-problem names the file, the key, its value, and what would be right.
+problem names the file, the line (`toml_lines` says how well), the key, its value, and what would be right.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from svc_runtime.config import ConfigError
+from svc_runtime.toml_lines import KeyPath, line_of, lines_of
 
 T = TypeVar("T")
 
 _LONGEST_SHOWN = 80
+_PLACE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 class TomlFile:
     """One file, and what is wrong with it."""
 
-    def __init__(self, name: str, content: Mapping[str, Any]) -> None:
-        self._name = name
-        self._problems: list[str] = []
+    def __init__(self, name: str, content: Mapping[str, Any], lines: Mapping[KeyPath, int] | None = None) -> None:
+        self.name = name
+        self._lines = lines or {}
+        self._problems: list[_Problem] = []
         self.root = Section(content, (), self._problems)
 
     @staticmethod
@@ -46,24 +49,38 @@ class TomlFile:
     def parse(text: str | bytes, *, name: str) -> TomlFile:
         """Read ``text``; ``name`` stands for the file in errors. Raises ConfigError."""
         try:
-            return TomlFile(name, tomllib.loads(text if isinstance(text, str) else text.decode()))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{name}: is not TOML: {error}") from error
+            text = text if isinstance(text, str) else text.decode()
+            content = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            place = _PLACE.search(str(error))
+            where = f"{name}:{place[1]}" if place else name
+            raise ConfigError(f"{where}: is not TOML: {error}") from error
+        return TomlFile(name, content, lines_of(text))
 
-    def add_problem(self, problem: str) -> None:
-        """Note what no getter can see."""
-        self._problems.append(problem)
+    def add_problem(self, problem: str, *path: str) -> None:
+        """Note what no getter can see; ``path`` leads to the key that it is about."""
+        self._problems.append(_Problem(path, problem))
+
+    def place(self, *path: str) -> str:
+        """Return ``file:line`` of a key, or of what it is in."""
+        line = line_of(self._lines, path)
+        return f"{self.name}:{line}" if line else self.name
 
     def check(self) -> None:
         """Raise ConfigError with every problem, one to a line."""
         if self._problems:
-            raise ConfigError("\n".join(f"{self._name}: {problem}" for problem in self._problems))
+            raise ConfigError("\n".join(f"{self.place(*path)}: {text}" for path, text in self._problems))
+
+
+class _Problem(NamedTuple):
+    path: KeyPath
+    text: str
 
 
 class Section:
     """One table of a file; empty where the file has none."""
 
-    def __init__(self, table: Mapping[str, Any], path: Sequence[str], problems: list[str]) -> None:
+    def __init__(self, table: Mapping[str, Any], path: Sequence[str], problems: list[_Problem]) -> None:
         self._table = table
         self._path = tuple(path)
         self._problems = problems
@@ -79,13 +96,17 @@ class Section:
         """The keys that hold tables."""
         return [key for key, value in self._table.items() if isinstance(value, dict)]
 
+    def has(self, key: str) -> bool:
+        """Whether ``key`` is written there, with whatever value."""
+        return key in self._table
+
     def section(self, key: str) -> Section:
         """Return the table below ``key``."""
         path = (*self._path, key)
         table = self._take(key, {})
         below = Section(table if isinstance(table, dict) else {}, path, self._problems)
         if not isinstance(table, dict):
-            self._problems.append(f"{self._named(key)} = {_shown(table)} is not a table; write {below.heading}")
+            self.note(key, f"= {_shown(table)} is not a table; write {below.heading}")
         return below
 
     def sections(self) -> Iterator[tuple[str, Section]]:
@@ -133,22 +154,45 @@ class Section:
         found: bool = self.value(key, default, lambda value: isinstance(value, bool), "true or false")
         return found
 
-    def value(self, key: str, default: Any, fits: Callable[[Any], bool], right: str, *, required: bool = False) -> Any:
-        """Return what stands at ``key`` if it ``fits``, and ``default`` otherwise. ``right`` says what would fit."""
+    def value(
+        self,
+        key: str,
+        default: Any,
+        fits: Callable[[Any], bool],
+        right: str,
+        *,
+        required: bool = False,
+        private: bool = False,
+    ) -> Any:
+        """Return what stands at ``key`` if it ``fits``, and ``default`` otherwise. ``right`` says what would fit.
+
+        A ``private`` value is not shown.
+        """
         if key not in self._table:
             self._take(key, default)
             if required:
-                self._problems.append(f"{self._named(key)} is missing; it must be {right}")
+                self.note(key, f"is missing; it must be {right}")
             return default
         found = self._take(key, default)
         if fits(found):
             return found
-        self.wrong(key, right)
+        if private:
+            self.note(key, f"is not {right}")
+        else:
+            self.wrong(key, right)
         return default
 
     def wrong(self, key: str, right: str) -> None:
         """Note that the value of ``key`` is not ``right``: for what two values must be together."""
-        self._problems.append(f"{self._named(key)} = {_shown(self._table[key])} is not {right}")
+        self.note(key, f"= {_shown(self._table[key])} is not {right}")
+
+    def note(self, key: str, problem: str) -> None:
+        """Note what is wrong at ``key``, in words that follow its name."""
+        self._problems.append(_Problem((*self._path, key), f"{self._named(key)} {problem}"))
+
+    def leave(self, *keys: str) -> None:
+        """Take ``keys`` for known: somebody else reads them."""
+        self._asked.update(dict.fromkeys(keys))
 
     def note(self, key: str, problem: str) -> None:
         """Note what is wrong at ``key``, in words that follow its name: for one whose value may be a secret."""
@@ -160,19 +204,20 @@ class Section:
 
     def refuse_unknown(self) -> None:
         """Note every key that was not asked for: a slip of the pen would leave a default in force and say nothing."""
-        for key in self._unknown():
-            near = difflib.get_close_matches(key, self._asked, n=1)
-            help_ = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(sorted(self._asked))}"
-            self._problems.append(f"{self._named(key)} is not known; {help_}")
+        for key, value in self._table.items():
+            if key not in self._asked:
+                near = difflib.get_close_matches(key, self._asked, n=1)
+                help_ = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(sorted(self._asked))}"
+                is_table = not self._path and isinstance(value, dict)
+                named = f"[{_bare(key)}]" if is_table else self._named(key)
+                self._problems.append(_Problem((*self._path, key), f"{named} is not known; {help_}"))
 
     def refuse_misspelt(self) -> None:
         """Do the same for those close to a key that was asked for: in a section that others read too."""
-        for key in self._unknown():
-            if near := difflib.get_close_matches(key, self._asked, n=1, cutoff=0.75):
-                self._problems.append(f"{self._named(key)} is not known; did you mean {near[0]}?")
-
-    def _unknown(self) -> list[str]:
-        return [key for key in self._table if key not in self._asked]
+        for key in self._table:
+            near = difflib.get_close_matches(key, self._asked, n=1, cutoff=0.75)
+            if key not in self._asked and near:
+                self.note(key, f"is not known; did you mean {near[0]}?")
 
     def _take(self, key: str, default: Any) -> Any:
         self._asked[key] = None

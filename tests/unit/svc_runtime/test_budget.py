@@ -96,7 +96,7 @@ def test_the_parts_of_an_answer_fit_into_the_whole() -> None:
         ("hops = {}", "version is missing; it must be a whole number from 1"),
         ("version = true", "version = true is not a whole number from 1"),
         ("version = 1", 'there is no hop; give at least one table such as [hops."session.fold"]'),
-        ("version = 1\nhop = {}", "hop is not known; did you mean hops?"),
+        ("version = 1\nhop = {}", "[hop] is not known; did you mean hops?"),
         ('version = 1\n[hops.a]\nto = "x"\nbudget_ms = 1', "[hops.a] from is missing; it must be a text"),
         ('version = 1\n[hops.a]\nfrom = "x"\nto = "y"', "[hops.a] budget_ms is missing; it must be a number above 0"),
         (
@@ -121,7 +121,7 @@ def test_a_bad_file_says_which_key_and_what_would_be_right(text: str, told: str)
     with pytest.raises(ConfigError) as raised:
         Budget.parse(text, name="budget.toml")
     assert told in str(raised.value)
-    assert all(line.startswith("budget.toml: ") for line in str(raised.value).splitlines())
+    assert all(line.startswith("budget.toml:") for line in str(raised.value).splitlines())
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -13,8 +13,8 @@ def told(file: TomlFile) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         file.check()
     lines = str(raised.value).splitlines()
-    assert all(line.startswith("x.toml: ") for line in lines)
-    return [line.removeprefix("x.toml: ") for line in lines]
+    assert all(line.startswith("x.toml:") for line in lines)
+    return [line.removeprefix("x.toml:") for line in lines]
 
 
 def test_values_come_out_in_their_types_and_what_is_not_said_has_its_default() -> None:
@@ -60,7 +60,7 @@ def test_a_problem_names_the_key_its_value_and_what_would_be_right(text: str, pr
     section.switch("switch", False)
     section.section("below")
     section.refuse_unknown()
-    assert told(file) == [problem]
+    assert told(file) == [f"2: {problem}"]
 
 
 def test_what_is_wrong_reads_as_its_default_so_that_all_problems_are_told() -> None:
@@ -68,17 +68,30 @@ def test_what_is_wrong_reads_as_its_default_so_that_all_problems_are_told() -> N
     assert file.root.text("a", "default") == "default"
     assert file.root.section("b").text("d", "", required=True) == ""
     assert told(file) == [
-        "a = 1 is not a text in quotes, not an empty one",
-        "[b] d is missing; it must be a text in quotes, not an empty one",
+        "1: a = 1 is not a text in quotes, not an empty one",
+        "2: [b] d is missing; it must be a text in quotes, not an empty one",
     ]
 
 
-def test_a_section_that_others_read_too_refuses_only_what_is_close_to_its_own_keys() -> None:
-    file = TomlFile.parse('[s]\npromt = "x"\nname = "y"\nvoice = "z"', name="x.toml")
+def test_what_others_read_is_known_and_helps_to_guess_what_was_meant() -> None:
+    file = TomlFile.parse('[s]\npromt = "x"\nname = "y"\n[tt]\n[z]', name="x.toml")
     section = file.root.section("s")
-    section.text("prompt", "")
-    section.refuse_misspelt()
-    assert told(file) == ["[s] promt is not known; did you mean prompt?"]
+    section.leave("prompt", "name")
+    section.refuse_unknown()
+    file.root.leave("ttt")
+    file.root.refuse_unknown()
+    assert told(file) == [
+        "2: [s] promt is not known; did you mean prompt?",
+        "4: [tt] is not known; did you mean ttt?",
+        "5: [z] is not known; the keys are s, ttt",
+    ]
+
+
+def test_a_table_that_is_not_there_has_no_line() -> None:
+    file = TomlFile.parse("", name="x.toml")
+    file.root.section("s").whole("a", 1, required=True)
+    assert told(file) == [" [s] a is missing; it must be a whole number from 1"]
+    assert (file.place("s"), TomlFile.parse("s = 1", name="x.toml").place("s", "a")) == ("x.toml", "x.toml:1")
 
 
 def test_a_long_value_is_not_quoted_in_full() -> None:
@@ -96,11 +109,13 @@ def test_a_file_that_is_not_there_is_empty_only_where_it_may_be(tmp_path: Path) 
         TomlFile.read(tmp_path, hint="set X", required=False)
 
 
-@pytest.mark.parametrize("content", [b"a = ", b'a = "\xff"'])
-def test_what_is_not_toml_is_told_with_the_place(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "place"), [(b"\na = 1 2", r"x\.toml:2"), (b"a = ", r"x\.toml"), (b'a = "\xff"', r"x\.toml")]
+)
+def test_what_is_not_toml_is_told_with_the_place(tmp_path: Path, content: bytes, place: str) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"x\.toml: is not TOML: .+"):
+    with pytest.raises(ConfigError, match=rf"{place}: is not TOML: .+"):
         TomlFile.read(path, hint="")
 
 
