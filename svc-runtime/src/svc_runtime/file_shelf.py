@@ -1,0 +1,258 @@
+"""Versions of a few TOML files by name: read at the start, read again when they change, older ones kept for a while.
+
+One file is called `default`; the others lie in a folder as NAME.toml. A version is known by its reference NAME@VERSION,
+and VERSION is a hash of the file's bytes: processes that see the same files speak of the same versions without asking
+each other. What a file says is for its reader to know.
+
+A file that cannot be used stops the start. Later its last good version stays, and the log tells what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from svc_runtime import logs
+from svc_runtime.config import ConfigError
+from svc_runtime.metrics import Counters
+from svc_runtime.toml_file import TomlFile
+
+log = logs.get()
+
+T = TypeVar("T")
+
+DEFAULT = "default"
+KEPT = 16
+"""Versions kept of one name: a day on which somebody tunes it, with work that began in the morning still running."""
+LOOK_S = 1.0
+_TOLD = 256
+UNKNOWN = "voicemesh.agent.unknown"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAME_RULE = "lower-case letters, digits and dashes, at most 63 of them"
+_Stamps = Mapping[Path, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Version(Generic[T]):
+    """What one file said at one time."""
+
+    name: str
+    version: str
+    reference: str
+    value: T
+
+
+class FileShelf(Generic[T]):
+    """The files of a process. Belongs to one event loop; nothing here waits but `keep_fresh`."""
+
+    def __init__(
+        self,
+        file: str | Path,
+        folder: str | Path,
+        read: Callable[[str, TomlFile], T],
+        *,
+        counters: Counters,
+        required: bool = False,
+        hint: str = "",
+        check: Callable[[Mapping[str, Version[T]]], None] = lambda versions: None,
+    ) -> None:
+        """``file`` is the default one; without ``required`` it may be absent, and then says nothing.
+
+        ``read`` gets a name and its file, and notes there what is wrong with it. ``check`` raises ConfigError for
+        what files say against each other. Raises ConfigError with every problem of every file, one to a line.
+        """
+        self._file = Path(file)
+        self._folder = Path(folder)
+        self._read = read
+        self._check = check
+        self._required = required
+        self._hint = hint
+        self._counters = counters
+        self.on_change: list[Callable[[], None]] = []
+        """Called after versions have come or gone."""
+        self.current: Mapping[str, Version[T]] = {}
+        """The newest good version of each name. Another object after each change."""
+        self._kept: dict[str, dict[str, Version[T]]] = {}
+        self._by_reference: dict[str, Version[T]] = {}
+        self._told: dict[str, None] = {}
+        counters.declare(UNKNOWN, "References to versions that this process does not have; another stood in.")
+        self._seen = self._taken = self._stamps()
+        current, problems = self._read_all()
+        if problems:
+            raise ConfigError("\n".join(problems))
+        self._check(current)
+        self._keep(current)
+        for version in current.values():
+            log.info("agent.loaded", name=version.name, version=version.version)
+
+    def of(self, reference: str) -> Version[T]:
+        """Return a version; "" for the current default. One that is not known here is stood in for by the current one
+        of its name, and that by the current default."""
+        version = self._by_reference.get(reference)
+        return version if version is not None else self._stand_in(reference)
+
+    def versions(self) -> Iterator[Version[T]]:
+        """Yield all that are kept, current or not."""
+        yield from self._by_reference.values()
+
+    def look(self) -> None:
+        """Read at once what has changed since it was read last."""
+        stamps = self._stamps()
+        if stamps != self._taken:
+            self._seen = self._taken = stamps
+            self._reload()
+
+    def poll(self) -> None:
+        """Read what has changed, once two polls have found it the same: nobody is writing it any more."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            self.look()
+        self._seen = stamps
+
+    async def keep_fresh(self) -> None:
+        """Poll every second, and look at once on SIGHUP, for as long as the process runs."""
+        loop = asyncio.get_running_loop()
+        hung_up = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await hung_up.wait()
+                if hung_up.is_set():
+                    hung_up.clear()
+                    self.look()
+                else:
+                    self.poll()
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    def _stand_in(self, reference: str) -> Version[T]:
+        stand_in = self.current.get(reference.partition("@")[0], self.current[DEFAULT])
+        if not reference or reference in self._told:
+            return stand_in
+        # Whoever speaks of it may have seen the files a moment before us.
+        self.look()
+        if reference in self._by_reference:
+            return self._by_reference[reference]
+        stand_in = self.current.get(reference.partition("@")[0], self.current[DEFAULT])
+        self._told[reference] = None
+        if len(self._told) > _TOLD:
+            del self._told[next(iter(self._told))]
+        self._counters.add(UNKNOWN)
+        log.warning("agent.unknown", reference=reference, used=stand_in.reference)
+        return stand_in
+
+    def _reload(self) -> None:
+        current, problems = self._read_all()
+        try:
+            self._check(current)
+        except ConfigError as error:
+            problems += str(error).splitlines()
+            current = dict(self.current)
+        for problem in problems:
+            log.error("agent.refused", problem=problem)
+        before, after = self.current, current
+        changed = [version for name, version in after.items() if before.get(name) is not version]
+        gone = [name for name in before if name not in after]
+        if not changed and not gone:
+            return
+        self._keep(after)
+        for version in changed:
+            log.info("agent.reloaded", name=version.name, version=version.version)
+        for name in gone:
+            log.info("agent.removed", name=name)
+        for tell in self.on_change:
+            tell()
+
+    def _keep(self, current: dict[str, Version[T]]) -> None:
+        for name, version in current.items():
+            kept = self._kept.setdefault(name, {})
+            # Last, also one that was current before.
+            kept.pop(version.version, None)
+            kept[version.version] = version
+            if len(kept) > KEPT:
+                del kept[next(iter(kept))]
+        self._by_reference = {one.reference: one for kept in self._kept.values() for one in kept.values()}
+        for reference in self._by_reference:
+            self._told.pop(reference, None)
+        self.current = MappingProxyType(current)
+
+    def _read_all(self) -> tuple[dict[str, Version[T]], list[str]]:
+        """Return the good version of each file, the last one where there is no newer, and what is wrong."""
+        current: dict[str, Version[T]] = {}
+        problems: list[str] = []
+        try:
+            paths = self._paths()
+        except OSError as error:
+            return dict(self.current), [f"{self._folder}: is no folder to read ({error.strerror})"]
+        for name, path in paths:
+            try:
+                current[name] = self._read_one(name, path)
+            except ConfigError as error:
+                problems += str(error).splitlines()
+                if name in self.current:
+                    current[name] = self.current[name]
+        return current, problems
+
+    def _read_one(self, name: str, path: Path) -> Version[T]:
+        if path != self._file and (name == DEFAULT or not _NAME.fullmatch(name)):
+            right = f"{self._file} is the default one" if name == DEFAULT else f"a name has {_NAME_RULE}"
+            raise ConfigError(f"{path}: {name!r} cannot be its name; {right}")
+        raw = self._bytes_of(name, path)
+        version = _hash(raw)
+        known = self._kept.get(name, {}).get(version)
+        if known is not None:
+            return known
+        file = TomlFile.parse(raw, name=str(path))
+        value = self._read(name, file)
+        file.check()
+        return Version(name, version, f"{name}@{version}", value)
+
+    def _bytes_of(self, name: str, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            absent = isinstance(error, FileNotFoundError)
+            was_absent = DEFAULT not in self.current or self.current[DEFAULT].version == _hash(b"")
+            if absent and was_absent and name == DEFAULT and not self._required:
+                return b""
+            hint = f"; {self._hint}" if self._hint and name == DEFAULT else ""
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}") from error
+
+    def _paths(self) -> list[tuple[str, Path]]:
+        """Raises OSError for a folder that is there and cannot be read."""
+        found = [(DEFAULT, self._file)]
+        with suppress(FileNotFoundError):
+            for path in sorted(self._folder.iterdir()):
+                is_ours = path.suffix == ".toml" and not path.name.startswith(".")
+                if is_ours and path.absolute() != self._file.absolute():
+                    found.append((path.stem, path))
+        return found
+
+    def _stamps(self) -> _Stamps:
+        try:
+            return {path: _stamp(path) for _, path in self._paths()}
+        except OSError as error:
+            return {self._folder: error.errno}
+
+
+def _hash(raw: bytes) -> str:
+    return blake2b(raw, digest_size=4).hexdigest()
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return error.errno
+    return status.st_mtime_ns, status.st_size, status.st_ino
