@@ -26,29 +26,29 @@ from voicemesh.type.v1 import call_pb2 as voicemesh_dot_type_dot_v1_dot_call__pb
 from voicemesh.type.v1 import stream_pb2 as voicemesh_dot_type_dot_v1_dot_stream__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"voicemesh/bargein/v1/bargein.proto\x12\x14voicemesh.bargein.v1\x1a\x1cvoicemesh/type/v1/call.proto\x1a\x1evoicemesh/type/v1/stream.proto\"\x9c\x01\n\x0cWatchRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.voicemesh.type.v1.Hello\x12\x30\n\x06\x65vents\x18\x02 \x03(\x0b\x32 .voicemesh.bargein.v1.WatchEvent\x12\x11\n\tfloor_seq\x18\x03 \x01(\x03\x12\x11\n\theartbeat\x18\x04 \x01(\x03\x12\x0b\n\x03\x62ye\x18\x05 \x01(\x08\"\xd2\x01\n\rWatchResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.voicemesh.type.v1.Welcome\x12\x12\n\nacked_seqs\x18\x02 \x03(\x03\x12-\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1d.voicemesh.type.v1.EventError\x12,\n\x05items\x18\x04 \x03(\x0b\x32\x1d.voicemesh.bargein.v1.Verdict\x12\x11\n\theartbeat\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\x8f\x04\n\nWatchEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_at_ms\x18\x05 \x01(\x03\x12.\n\x05trace\x18\x06 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\x35\n\x07playing\x18\x07 \x01(\x0b\x32$.voicemesh.bargein.v1.PlayoutChanged\x12)\n\x05words\x18\n \x01(\x0b\x32\x18.voicemesh.type.v1.WordsH\x00\x12/\n\x06speech\x18\x0b \x01(\x0b\x32\x1d.voicemesh.type.v1.SpeechEdgeH\x00\x12=\n\x0binterrupted\x18\x0c \x01(\x0b\x32&.voicemesh.type.v1.ProviderInterruptedH\x00\x12\x37\n\x07playout\x18\r \x01(\x0b\x32$.voicemesh.bargein.v1.PlayoutChangedH\x00\x12\x33\n\tcall_over\x18\x0e \x01(\x0b\x32\x1e.voicemesh.bargein.v1.CallOverH\x00\x12\x32\n\nturn_ended\x18\x0f \x01(\x0b\x32\x1c.voicemesh.type.v1.TurnEndedH\x00\x42\x06\n\x04kind\"\xb2\x01\n\x0ePlayoutChanged\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".voicemesh.bargein.v1.PlayoutState\x12\x18\n\x10\x61nswers_until_ms\x18\x03 \x01(\x03\x12\x11\n\tsaid_tail\x18\x04 \x01(\t\x12\x15\n\ranswered_tail\x18\x05 \x01(\t\x12\x15\n\rchanged_at_ms\x18\x06 \x01(\x03\"\n\n\x08\x43\x61llOver\"\xde\x02\n\x07Verdict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x30\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1e.voicemesh.bargein.v1.Decision\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0f\n\x07matched\x18\x05 \x01(\t\x12\x12\n\nword_count\x18\x06 \x01(\x05\x12\x10\n\x08language\x18\x07 \x01(\t\x12\x1a\n\x12through_generation\x18\x08 \x01(\x05\x12\x14\n\x0cspoken_at_ms\x18\t \x01(\x03\x12\x15\n\rplayout_known\x18\n \x01(\x08\x12\x17\n\x0finto_playout_ms\x18\x0b \x01(\x03\x12\x0f\n\x07work_us\x18\x0c \x01(\x05\x12.\n\x05trace\x18\r \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\x16\n\x0ereceived_at_ms\x18\x0e \x01(\x03*}\n\x0cPlayoutState\x12\x1d\n\x19PLAYOUT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PLAYOUT_STATE_PREPARING\x10\x01\x12\x19\n\x15PLAYOUT_STATE_PLAYING\x10\x02\x12\x16\n\x12PLAYOUT_STATE_OVER\x10\x03*I\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x11\n\rDECISION_KEEP\x10\x01\x12\x10\n\x0c\x44\x45\x43ISION_CUT\x10\x02\x32\x66\n\x0e\x42\x61rgeInService\x12T\n\x05Watch\x12\".voicemesh.bargein.v1.WatchRequest\x1a#.voicemesh.bargein.v1.WatchResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"voicemesh/bargein/v1/bargein.proto\x12\x14voicemesh.bargein.v1\x1a\x1cvoicemesh/type/v1/call.proto\x1a\x1evoicemesh/type/v1/stream.proto\"\x9c\x01\n\x0cWatchRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.voicemesh.type.v1.Hello\x12\x30\n\x06\x65vents\x18\x02 \x03(\x0b\x32 .voicemesh.bargein.v1.WatchEvent\x12\x11\n\tfloor_seq\x18\x03 \x01(\x03\x12\x11\n\theartbeat\x18\x04 \x01(\x03\x12\x0b\n\x03\x62ye\x18\x05 \x01(\x08\"\xd2\x01\n\rWatchResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.voicemesh.type.v1.Welcome\x12\x12\n\nacked_seqs\x18\x02 \x03(\x03\x12-\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1d.voicemesh.type.v1.EventError\x12,\n\x05items\x18\x04 \x03(\x0b\x32\x1d.voicemesh.bargein.v1.Verdict\x12\x11\n\theartbeat\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\xb5\x04\n\nWatchEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_at_ms\x18\x05 \x01(\x03\x12.\n\x05trace\x18\x06 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\x35\n\x07playing\x18\x07 \x01(\x0b\x32$.voicemesh.bargein.v1.PlayoutChanged\x12\r\n\x05\x61gent\x18\x08 \x01(\t\x12\x15\n\ragent_settled\x18\t \x01(\x08\x12)\n\x05words\x18\n \x01(\x0b\x32\x18.voicemesh.type.v1.WordsH\x00\x12/\n\x06speech\x18\x0b \x01(\x0b\x32\x1d.voicemesh.type.v1.SpeechEdgeH\x00\x12=\n\x0binterrupted\x18\x0c \x01(\x0b\x32&.voicemesh.type.v1.ProviderInterruptedH\x00\x12\x37\n\x07playout\x18\r \x01(\x0b\x32$.voicemesh.bargein.v1.PlayoutChangedH\x00\x12\x33\n\tcall_over\x18\x0e \x01(\x0b\x32\x1e.voicemesh.bargein.v1.CallOverH\x00\x12\x32\n\nturn_ended\x18\x0f \x01(\x0b\x32\x1c.voicemesh.type.v1.TurnEndedH\x00\x42\x06\n\x04kind\"\xb2\x01\n\x0ePlayoutChanged\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".voicemesh.bargein.v1.PlayoutState\x12\x18\n\x10\x61nswers_until_ms\x18\x03 \x01(\x03\x12\x11\n\tsaid_tail\x18\x04 \x01(\t\x12\x15\n\ranswered_tail\x18\x05 \x01(\t\x12\x15\n\rchanged_at_ms\x18\x06 \x01(\x03\"\n\n\x08\x43\x61llOver\"\xde\x02\n\x07Verdict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x30\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1e.voicemesh.bargein.v1.Decision\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0f\n\x07matched\x18\x05 \x01(\t\x12\x12\n\nword_count\x18\x06 \x01(\x05\x12\x10\n\x08language\x18\x07 \x01(\t\x12\x1a\n\x12through_generation\x18\x08 \x01(\x05\x12\x14\n\x0cspoken_at_ms\x18\t \x01(\x03\x12\x15\n\rplayout_known\x18\n \x01(\x08\x12\x17\n\x0finto_playout_ms\x18\x0b \x01(\x03\x12\x0f\n\x07work_us\x18\x0c \x01(\x05\x12.\n\x05trace\x18\r \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\x16\n\x0ereceived_at_ms\x18\x0e \x01(\x03*}\n\x0cPlayoutState\x12\x1d\n\x19PLAYOUT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PLAYOUT_STATE_PREPARING\x10\x01\x12\x19\n\x15PLAYOUT_STATE_PLAYING\x10\x02\x12\x16\n\x12PLAYOUT_STATE_OVER\x10\x03*I\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x11\n\rDECISION_KEEP\x10\x01\x12\x10\n\x0c\x44\x45\x43ISION_CUT\x10\x02\x32\x66\n\x0e\x42\x61rgeInService\x12T\n\x05Watch\x12\".voicemesh.bargein.v1.WatchRequest\x1a#.voicemesh.bargein.v1.WatchResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'voicemesh.bargein.v1.bargein_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLAYOUTSTATE']._serialized_start=1570
-  _globals['_PLAYOUTSTATE']._serialized_end=1695
-  _globals['_DECISION']._serialized_start=1697
-  _globals['_DECISION']._serialized_end=1770
+  _globals['_PLAYOUTSTATE']._serialized_start=1608
+  _globals['_PLAYOUTSTATE']._serialized_end=1733
+  _globals['_DECISION']._serialized_start=1735
+  _globals['_DECISION']._serialized_end=1808
   _globals['_WATCHREQUEST']._serialized_start=123
   _globals['_WATCHREQUEST']._serialized_end=279
   _globals['_WATCHRESPONSE']._serialized_start=282
   _globals['_WATCHRESPONSE']._serialized_end=492
   _globals['_WATCHEVENT']._serialized_start=495
-  _globals['_WATCHEVENT']._serialized_end=1022
-  _globals['_PLAYOUTCHANGED']._serialized_start=1025
-  _globals['_PLAYOUTCHANGED']._serialized_end=1203
-  _globals['_CALLOVER']._serialized_start=1205
-  _globals['_CALLOVER']._serialized_end=1215
-  _globals['_VERDICT']._serialized_start=1218
-  _globals['_VERDICT']._serialized_end=1568
-  _globals['_BARGEINSERVICE']._serialized_start=1772
-  _globals['_BARGEINSERVICE']._serialized_end=1874
+  _globals['_WATCHEVENT']._serialized_end=1060
+  _globals['_PLAYOUTCHANGED']._serialized_start=1063
+  _globals['_PLAYOUTCHANGED']._serialized_end=1241
+  _globals['_CALLOVER']._serialized_start=1243
+  _globals['_CALLOVER']._serialized_end=1253
+  _globals['_VERDICT']._serialized_start=1256
+  _globals['_VERDICT']._serialized_end=1606
+  _globals['_BARGEINSERVICE']._serialized_start=1810
+  _globals['_BARGEINSERVICE']._serialized_end=1912
 # @@protoc_insertion_point(module_scope)

@@ -60,7 +60,7 @@ class WatchResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "playing", "words", "speech", "interrupted", "playout", "call_over", "turn_ended")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "playing", "agent", "agent_settled", "words", "speech", "interrupted", "playout", "call_over", "turn_ended")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,8 @@ class WatchEvent(_message.Message):
     RECEIVED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     PLAYING_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    AGENT_SETTLED_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
@@ -81,13 +83,15 @@ class WatchEvent(_message.Message):
     received_at_ms: int
     trace: _call_pb2.TraceContext
     playing: PlayoutChanged
+    agent: str
+    agent_settled: bool
     words: _call_pb2.Words
     speech: _call_pb2.SpeechEdge
     interrupted: _call_pb2.ProviderInterrupted
     playout: PlayoutChanged
     call_over: CallOver
     turn_ended: _call_pb2.TurnEnded
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., playing: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., playout: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., call_over: _Optional[_Union[CallOver, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., playing: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., agent: _Optional[str] = ..., agent_settled: _Optional[bool] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., playout: _Optional[_Union[PlayoutChanged, _Mapping]] = ..., call_over: _Optional[_Union[CallOver, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ...) -> None: ...
 
 class PlayoutChanged(_message.Message):
     __slots__ = ("generation", "state", "answers_until_ms", "said_tail", "answered_tail", "changed_at_ms")

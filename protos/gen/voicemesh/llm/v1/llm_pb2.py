@@ -26,47 +26,47 @@ from voicemesh.type.v1 import call_pb2 as voicemesh_dot_type_dot_v1_dot_call__pb
 from voicemesh.type.v1 import stream_pb2 as voicemesh_dot_type_dot_v1_dot_stream__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avoicemesh/llm/v1/llm.proto\x12\x10voicemesh.llm.v1\x1a\x1cvoicemesh/type/v1/call.proto\x1a\x1evoicemesh/type/v1/stream.proto\"\x8c\x02\n\x0fGenerateRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x30\n\x08messages\x18\x04 \x03(\x0b\x32\x1e.voicemesh.type.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\ntools_json\x18\x07 \x01(\t\x12.\n\x05trace\x18\x08 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContextB\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xa6\x01\n\x10GenerateResponse\x12(\n\x05token\x18\x01 \x01(\x0b\x32\x17.voicemesh.llm.v1.TokenH\x00\x12/\n\ttool_call\x18\x02 \x01(\x0b\x32\x1a.voicemesh.llm.v1.ToolCallH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.voicemesh.llm.v1.FinishedH\x00\x42\x07\n\x05piece\"\x15\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\"F\n\x08ToolCall\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\xa9\x01\n\x08\x46inished\x12(\n\x06\x66inish\x18\x01 \x01(\x0e\x32\x18.voicemesh.llm.v1.Finish\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tfell_back\x18\x03 \x01(\x08\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x05 \x01(\x05\x12\x1f\n\x17provider_first_token_us\x18\x06 \x01(\x03\"\x9c\x01\n\x12\x46ollowTurnsRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.voicemesh.type.v1.Hello\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.voicemesh.llm.v1.TurnNote\x12\x11\n\tfloor_seq\x18\x03 \x01(\x03\x12\x11\n\theartbeat\x18\x04 \x01(\x03\x12\x0b\n\x03\x62ye\x18\x05 \x01(\x08\"\xd4\x01\n\x13\x46ollowTurnsResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.voicemesh.type.v1.Welcome\x12\x12\n\nacked_seqs\x18\x02 \x03(\x03\x12-\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1d.voicemesh.type.v1.EventError\x12(\n\x05items\x18\x04 \x03(\x0b\x32\x19.voicemesh.llm.v1.Nothing\x12\x11\n\theartbeat\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"I\n\x08TurnNote\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x30\n\nturn_ended\x18\x02 \x01(\x0b\x32\x1c.voicemesh.type.v1.TurnEnded\"\t\n\x07Nothing\"\xc1\x01\n\x0eRunToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12.\n\x05trace\x18\x07 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\r\n\x05\x61gent\x18\x08 \x01(\t\"\x86\x01\n\x0fRunToolResponse\x12\x10\n\x06result\x18\x01 \x01(\tH\x00\x12\x30\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1d.voicemesh.llm.v1.ToolFailureH\x00\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x03\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x42\x08\n\x06\x61nswer\"\x80\x01\n\x0bToolFailure\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.voicemesh.llm.v1.ToolFailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63t_unknown\x18\x03 \x01(\x08\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\"!\n\x10ListToolsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\":\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.voicemesh.llm.v1.Tool\"o\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\x12\x0f\n\x07\x62uiltin\x18\x03 \x01(\x08\x12\x1b\n\x13speak_while_running\x18\x04 \x01(\t\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x03*n\n\x06\x46inish\x12\x16\n\x12\x46INISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46INISH_STOP\x10\x01\x12\x11\n\rFINISH_LENGTH\x10\x02\x12\x15\n\x11\x46INISH_TOOL_CALLS\x10\x03\x12\x11\n\rFINISH_FAILED\x10\x04*\xd2\x02\n\x11ToolFailureReason\x12#\n\x1fTOOL_FAILURE_REASON_UNSPECIFIED\x10\x00\x12$\n TOOL_FAILURE_REASON_UNKNOWN_TOOL\x10\x01\x12%\n!TOOL_FAILURE_REASON_BAD_ARGUMENTS\x10\x02\x12\x1f\n\x1bTOOL_FAILURE_REASON_TIMEOUT\x10\x03\x12#\n\x1fTOOL_FAILURE_REASON_UNREACHABLE\x10\x04\x12\x1f\n\x1bTOOL_FAILURE_REASON_REFUSED\x10\x05\x12\x1e\n\x1aTOOL_FAILURE_REASON_DEFECT\x10\x06\x12!\n\x1dTOOL_FAILURE_REASON_TOO_LARGE\x10\x07\x12!\n\x1dTOOL_FAILURE_REASON_CANCELLED\x10\x08\x32\xe7\x02\n\nLlmService\x12S\n\x08Generate\x12!.voicemesh.llm.v1.GenerateRequest\x1a\".voicemesh.llm.v1.GenerateResponse0\x01\x12^\n\x0b\x46ollowTurns\x12$.voicemesh.llm.v1.FollowTurnsRequest\x1a%.voicemesh.llm.v1.FollowTurnsResponse(\x01\x30\x01\x12N\n\x07RunTool\x12 .voicemesh.llm.v1.RunToolRequest\x1a!.voicemesh.llm.v1.RunToolResponse\x12T\n\tListTools\x12\".voicemesh.llm.v1.ListToolsRequest\x1a#.voicemesh.llm.v1.ListToolsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avoicemesh/llm/v1/llm.proto\x12\x10voicemesh.llm.v1\x1a\x1cvoicemesh/type/v1/call.proto\x1a\x1evoicemesh/type/v1/stream.proto\"\x9b\x02\n\x0fGenerateRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x30\n\x08messages\x18\x04 \x03(\x0b\x32\x1e.voicemesh.type.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\ntools_json\x18\x07 \x01(\t\x12.\n\x05trace\x18\x08 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\r\n\x05\x61gent\x18\t \x01(\tB\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xa6\x01\n\x10GenerateResponse\x12(\n\x05token\x18\x01 \x01(\x0b\x32\x17.voicemesh.llm.v1.TokenH\x00\x12/\n\ttool_call\x18\x02 \x01(\x0b\x32\x1a.voicemesh.llm.v1.ToolCallH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.voicemesh.llm.v1.FinishedH\x00\x42\x07\n\x05piece\"\x15\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\"F\n\x08ToolCall\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\xa9\x01\n\x08\x46inished\x12(\n\x06\x66inish\x18\x01 \x01(\x0e\x32\x18.voicemesh.llm.v1.Finish\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tfell_back\x18\x03 \x01(\x08\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x05 \x01(\x05\x12\x1f\n\x17provider_first_token_us\x18\x06 \x01(\x03\"\x9c\x01\n\x12\x46ollowTurnsRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.voicemesh.type.v1.Hello\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.voicemesh.llm.v1.TurnNote\x12\x11\n\tfloor_seq\x18\x03 \x01(\x03\x12\x11\n\theartbeat\x18\x04 \x01(\x03\x12\x0b\n\x03\x62ye\x18\x05 \x01(\x08\"\xd4\x01\n\x13\x46ollowTurnsResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.voicemesh.type.v1.Welcome\x12\x12\n\nacked_seqs\x18\x02 \x03(\x03\x12-\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1d.voicemesh.type.v1.EventError\x12(\n\x05items\x18\x04 \x03(\x0b\x32\x19.voicemesh.llm.v1.Nothing\x12\x11\n\theartbeat\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"I\n\x08TurnNote\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x30\n\nturn_ended\x18\x02 \x01(\x0b\x32\x1c.voicemesh.type.v1.TurnEnded\"\t\n\x07Nothing\"\xc1\x01\n\x0eRunToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12.\n\x05trace\x18\x07 \x01(\x0b\x32\x1f.voicemesh.type.v1.TraceContext\x12\r\n\x05\x61gent\x18\x08 \x01(\t\"\x86\x01\n\x0fRunToolResponse\x12\x10\n\x06result\x18\x01 \x01(\tH\x00\x12\x30\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1d.voicemesh.llm.v1.ToolFailureH\x00\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x03\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x42\x08\n\x06\x61nswer\"\x80\x01\n\x0bToolFailure\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.voicemesh.llm.v1.ToolFailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63t_unknown\x18\x03 \x01(\x08\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\"!\n\x10ListToolsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\":\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.voicemesh.llm.v1.Tool\"o\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\x12\x0f\n\x07\x62uiltin\x18\x03 \x01(\x08\x12\x1b\n\x13speak_while_running\x18\x04 \x01(\t\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x03*n\n\x06\x46inish\x12\x16\n\x12\x46INISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46INISH_STOP\x10\x01\x12\x11\n\rFINISH_LENGTH\x10\x02\x12\x15\n\x11\x46INISH_TOOL_CALLS\x10\x03\x12\x11\n\rFINISH_FAILED\x10\x04*\xd2\x02\n\x11ToolFailureReason\x12#\n\x1fTOOL_FAILURE_REASON_UNSPECIFIED\x10\x00\x12$\n TOOL_FAILURE_REASON_UNKNOWN_TOOL\x10\x01\x12%\n!TOOL_FAILURE_REASON_BAD_ARGUMENTS\x10\x02\x12\x1f\n\x1bTOOL_FAILURE_REASON_TIMEOUT\x10\x03\x12#\n\x1fTOOL_FAILURE_REASON_UNREACHABLE\x10\x04\x12\x1f\n\x1bTOOL_FAILURE_REASON_REFUSED\x10\x05\x12\x1e\n\x1aTOOL_FAILURE_REASON_DEFECT\x10\x06\x12!\n\x1dTOOL_FAILURE_REASON_TOO_LARGE\x10\x07\x12!\n\x1dTOOL_FAILURE_REASON_CANCELLED\x10\x08\x32\xe7\x02\n\nLlmService\x12S\n\x08Generate\x12!.voicemesh.llm.v1.GenerateRequest\x1a\".voicemesh.llm.v1.GenerateResponse0\x01\x12^\n\x0b\x46ollowTurns\x12$.voicemesh.llm.v1.FollowTurnsRequest\x1a%.voicemesh.llm.v1.FollowTurnsResponse(\x01\x30\x01\x12N\n\x07RunTool\x12 .voicemesh.llm.v1.RunToolRequest\x1a!.voicemesh.llm.v1.RunToolResponse\x12T\n\tListTools\x12\".voicemesh.llm.v1.ListToolsRequest\x1a#.voicemesh.llm.v1.ListToolsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'voicemesh.llm.v1.llm_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISH']._serialized_start=1949
-  _globals['_FINISH']._serialized_end=2059
-  _globals['_TOOLFAILUREREASON']._serialized_start=2062
-  _globals['_TOOLFAILUREREASON']._serialized_end=2400
+  _globals['_FINISH']._serialized_start=1964
+  _globals['_FINISH']._serialized_end=2074
+  _globals['_TOOLFAILUREREASON']._serialized_start=2077
+  _globals['_TOOLFAILUREREASON']._serialized_end=2415
   _globals['_GENERATEREQUEST']._serialized_start=111
-  _globals['_GENERATEREQUEST']._serialized_end=379
-  _globals['_GENERATERESPONSE']._serialized_start=382
-  _globals['_GENERATERESPONSE']._serialized_end=548
-  _globals['_TOKEN']._serialized_start=550
-  _globals['_TOKEN']._serialized_end=571
-  _globals['_TOOLCALL']._serialized_start=573
-  _globals['_TOOLCALL']._serialized_end=643
-  _globals['_FINISHED']._serialized_start=646
-  _globals['_FINISHED']._serialized_end=815
-  _globals['_FOLLOWTURNSREQUEST']._serialized_start=818
-  _globals['_FOLLOWTURNSREQUEST']._serialized_end=974
-  _globals['_FOLLOWTURNSRESPONSE']._serialized_start=977
-  _globals['_FOLLOWTURNSRESPONSE']._serialized_end=1189
-  _globals['_TURNNOTE']._serialized_start=1191
-  _globals['_TURNNOTE']._serialized_end=1264
-  _globals['_NOTHING']._serialized_start=1266
-  _globals['_NOTHING']._serialized_end=1275
-  _globals['_RUNTOOLREQUEST']._serialized_start=1278
-  _globals['_RUNTOOLREQUEST']._serialized_end=1471
-  _globals['_RUNTOOLRESPONSE']._serialized_start=1474
-  _globals['_RUNTOOLRESPONSE']._serialized_end=1608
-  _globals['_TOOLFAILURE']._serialized_start=1611
-  _globals['_TOOLFAILURE']._serialized_end=1739
-  _globals['_LISTTOOLSREQUEST']._serialized_start=1741
-  _globals['_LISTTOOLSREQUEST']._serialized_end=1774
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=1776
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=1834
-  _globals['_TOOL']._serialized_start=1836
-  _globals['_TOOL']._serialized_end=1947
-  _globals['_LLMSERVICE']._serialized_start=2403
-  _globals['_LLMSERVICE']._serialized_end=2762
+  _globals['_GENERATEREQUEST']._serialized_end=394
+  _globals['_GENERATERESPONSE']._serialized_start=397
+  _globals['_GENERATERESPONSE']._serialized_end=563
+  _globals['_TOKEN']._serialized_start=565
+  _globals['_TOKEN']._serialized_end=586
+  _globals['_TOOLCALL']._serialized_start=588
+  _globals['_TOOLCALL']._serialized_end=658
+  _globals['_FINISHED']._serialized_start=661
+  _globals['_FINISHED']._serialized_end=830
+  _globals['_FOLLOWTURNSREQUEST']._serialized_start=833
+  _globals['_FOLLOWTURNSREQUEST']._serialized_end=989
+  _globals['_FOLLOWTURNSRESPONSE']._serialized_start=992
+  _globals['_FOLLOWTURNSRESPONSE']._serialized_end=1204
+  _globals['_TURNNOTE']._serialized_start=1206
+  _globals['_TURNNOTE']._serialized_end=1279
+  _globals['_NOTHING']._serialized_start=1281
+  _globals['_NOTHING']._serialized_end=1290
+  _globals['_RUNTOOLREQUEST']._serialized_start=1293
+  _globals['_RUNTOOLREQUEST']._serialized_end=1486
+  _globals['_RUNTOOLRESPONSE']._serialized_start=1489
+  _globals['_RUNTOOLRESPONSE']._serialized_end=1623
+  _globals['_TOOLFAILURE']._serialized_start=1626
+  _globals['_TOOLFAILURE']._serialized_end=1754
+  _globals['_LISTTOOLSREQUEST']._serialized_start=1756
+  _globals['_LISTTOOLSREQUEST']._serialized_end=1789
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=1791
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=1849
+  _globals['_TOOL']._serialized_start=1851
+  _globals['_TOOL']._serialized_end=1962
+  _globals['_LLMSERVICE']._serialized_start=2418
+  _globals['_LLMSERVICE']._serialized_end=2777
 # @@protoc_insertion_point(module_scope)

@@ -44,7 +44,7 @@ TOOL_FAILURE_REASON_TOO_LARGE: ToolFailureReason
 TOOL_FAILURE_REASON_CANCELLED: ToolFailureReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("call_id", "turn", "generation", "messages", "temperature", "max_tokens", "tools_json", "trace")
+    __slots__ = ("call_id", "turn", "generation", "messages", "temperature", "max_tokens", "tools_json", "trace", "agent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TURN_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class GenerateRequest(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOOLS_JSON_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     turn: int
     generation: int
@@ -61,7 +62,8 @@ class GenerateRequest(_message.Message):
     max_tokens: int
     tools_json: str
     trace: _call_pb2.TraceContext
-    def __init__(self, call_id: _Optional[str] = ..., turn: _Optional[int] = ..., generation: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_call_pb2.ChatMessage, _Mapping]]] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., tools_json: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    agent: str
+    def __init__(self, call_id: _Optional[str] = ..., turn: _Optional[int] = ..., generation: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_call_pb2.ChatMessage, _Mapping]]] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., tools_json: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., agent: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("token", "tool_call", "finished")

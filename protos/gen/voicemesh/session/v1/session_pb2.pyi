@@ -83,7 +83,7 @@ class ConverseResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class CallEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "expired")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "expired")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,7 @@ class CallEvent(_message.Message):
     RECEIVED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     HAS_REPORTER_TIME_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     CALL_STATUS_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +114,7 @@ class CallEvent(_message.Message):
     received_at_ms: int
     trace: _call_pb2.TraceContext
     has_reporter_time: bool
+    agent: str
     call_status: CallStatus
     words: _call_pb2.Words
     speech: _call_pb2.SpeechEdge
@@ -128,7 +130,7 @@ class CallEvent(_message.Message):
     cut_requested: CutRequested
     turn_ended: _call_pb2.TurnEnded
     expired: CallExpired
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
 
 class CallStatus(_message.Message):
     __slots__ = ("phase", "ended_reason", "provider_call_sid")
@@ -231,7 +233,7 @@ class CallExpired(_message.Message):
     def __init__(self, idle_ms: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer")
+    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +242,7 @@ class Command(_message.Message):
     MOVE_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     REPLAY_ANSWER_FIELD_NUMBER: _ClassVar[int]
     REFUSE_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    NAME_AGENT_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     call_id: str
     trace: _call_pb2.TraceContext
@@ -248,21 +251,30 @@ class Command(_message.Message):
     move_output: MoveOutput
     replay_answer: ReplayAnswer
     refuse_answer: RefuseAnswer
-    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ...) -> None: ...
+    name_agent: NameAgent
+    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ...) -> None: ...
 
 class StartGeneration(_message.Message):
-    __slots__ = ("turn", "generation", "attachment_id", "answers_until_ms", "messages")
+    __slots__ = ("turn", "generation", "attachment_id", "answers_until_ms", "messages", "agent")
     TURN_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ATTACHMENT_ID_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     turn: int
     generation: int
     attachment_id: str
     answers_until_ms: int
     messages: _containers.RepeatedCompositeFieldContainer[_call_pb2.ChatMessage]
-    def __init__(self, turn: _Optional[int] = ..., generation: _Optional[int] = ..., attachment_id: _Optional[str] = ..., answers_until_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_call_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
+    agent: str
+    def __init__(self, turn: _Optional[int] = ..., generation: _Optional[int] = ..., attachment_id: _Optional[str] = ..., answers_until_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_call_pb2.ChatMessage, _Mapping]]] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class NameAgent(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    def __init__(self, agent: _Optional[str] = ...) -> None: ...
 
 class CutGeneration(_message.Message):
     __slots__ = ("through_generation", "spoken_at_ms", "reason", "rule")
