@@ -38,6 +38,11 @@ def ours(body: events.Body, at_ms: int, *, event_id: str = "") -> Event:
     return Event(event_id or f"e{next(_numbers)}", received_ms, received_ms, False, body)
 
 
+def named(happened: Event, agent: str) -> Event:
+    """The same, with the agent that ingress has chosen."""
+    return happened._replace(agent=agent)
+
+
 def caller(text: str, at_ms: int, *, event_id: str = "") -> Event:
     return event(events.Words(Party.CALLER, final=True, text=text), at_ms, event_id=event_id)
 
@@ -158,6 +163,7 @@ def on_wire(happened: Event, *, call_id: str = CALL, seq: int = 0) -> pb.CallEve
         at_ms=happened.at_ms,
         received_at_ms=happened.received_at_ms,
         has_reporter_time=happened.has_reporter_time,
+        agent=happened.agent,
     )
     _put(message, happened.body)
     return message

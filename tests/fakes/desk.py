@@ -76,6 +76,7 @@ class Sender:
     client_id: str = INGRESS
     told: list[str] = field(default_factory=list)
     """`ack 1`, `fail 2`, or the id of a command."""
+    commands: list[pb.Command] = field(default_factory=list)
     refusals: dict[int, stream.Outcome] = field(default_factory=dict)
 
     def ack(self, seq: int, *, urgent: bool = True) -> None:
@@ -98,9 +99,11 @@ class Desk:
         self.ingress = Sender()
         self.other = Sender(OTHER_INGRESS)
         self.seq = 0
+        self.policies: dict[str, Policy] = {}
+        """By agent; the others have the default one."""
         self.table = CallTable(
             self.store,
-            Policy(idle_ms=IDLE_MS),
+            lambda agent: self.policies.get(agent, Policy(idle_ms=IDLE_MS)),
             clock=self.clock,
             recorder=self.recorder,
             counters=self.counters,
@@ -112,6 +115,7 @@ class Desk:
     def _send(self, ingress_id: str, command: pb.Command) -> None:
         sender = {INGRESS: self.ingress, OTHER_INGRESS: self.other}[ingress_id]
         sender.told.append(command.command_id)
+        sender.commands.append(command)
 
     def put(self, happened: Event | pb.CallEvent, *, call_id: str = CALL, sender: Sender | None = None) -> int:
         """Hand an event in, as one message of its own, and return its seq."""

@@ -49,7 +49,14 @@ class Config:
         20_000,
         meaning="Most live calls of one replica; a new one beyond is refused with a retry time.",
     )
-    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
+    agent_file: str = setting(
+        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
+    )
+    agents_dir: str = setting(
+        "VOICEMESH_AGENTS_DIR",
+        "agents",
+        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
+    )
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service may take to finish what it has begun after SIGTERM."
     )
@@ -70,12 +77,12 @@ def sync_of(config: Config) -> Literal["normal", "full"]:
     raise ConfigError(f"VOICEMESH_STORE_SYNC={config.store_sync!r} is neither normal nor full")
 
 
-def policy(config: Config) -> Policy:
-    """Read what the agent file says of the conversation. Raises ConfigError naming file and key."""
-    file = TomlFile.read(config.agent_file, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
-    # ingress-svc reads its own keys of this section.
+def policy_in(file: TomlFile, config: Config) -> Policy:
+    """Return what an agent file says of the conversation; its problems are noted in ``file``."""
     agent = file.root.section("agent")
     prompt = agent.value("prompt", "", lambda text: isinstance(text, str), "a text in quotes")
-    agent.refuse_misspelt()
-    file.check()
+    agent.leave("apology")
+    agent.refuse_unknown()
+    file.root.leave("barge_in", "match", "model")
+    file.root.refuse_unknown()
     return Policy(prompt=prompt, idle_ms=round(config.idle_s * 1000))

@@ -20,6 +20,7 @@ from fakes.call_events import (
     finished,
     fold,
     history,
+    named,
     on_wire,
     ours,
     partial,
@@ -34,7 +35,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_svc.adapters import wire
 from session_svc.domain.call import Call
-from session_svc.domain.commands import RefuseAnswer
+from session_svc.domain.commands import RefuseAnswer, StartGeneration
 from session_svc.domain.events import Event, Finish, Noted, Party, Phase
 from session_svc.domain.fold import RECENT_PARTIALS, step, turns
 
@@ -77,6 +78,37 @@ def test_d23_any_order_of_delivery_gives_the_same_turns_texts_and_outcome(delive
     in_order, _ = fold(*RECORDED)
     in_disorder, _ = fold(*delivered)
     assert seen(in_disorder) == seen(in_order)
+
+
+AGENTS = st.sampled_from(["", "default@1", "sales@1", "sales@2"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.permutations(RECORDED), st.lists(AGENTS, min_size=len(RECORDED), max_size=len(RECORDED)))
+def test_the_first_durable_event_that_names_an_agent_gives_it_the_call(
+    delivered: list[Event], agents: list[str]
+) -> None:
+    """In any order, at the end of the call too, and nothing takes the call away again."""
+    call = Call(CALL)
+    expected = ""
+    for happened in map(named, delivered, agents):
+        if happened.durable:
+            expected = expected or happened.agent
+        call = step(call, happened, POLICY).call
+        assert call.agent == expected
+
+
+def test_a_partial_names_no_agent_for_the_log_may_not_have_it() -> None:
+    call, _ = fold(named(partial("i would", 100), "sales@1"), named(caller("I would.", 200), "sales@2"))
+    assert call.agent == "sales@2"
+
+
+def test_an_answer_is_started_for_the_agent_that_has_the_call_and_not_for_the_one_that_is_named() -> None:
+    first = named(status(Phase.IN_PROGRESS, 100), "sales@1")
+    _, commands = fold(first, named(asked("Hello.", 200), "sales@2"))
+    (start,) = [command.order for command in commands]
+    assert isinstance(start, StartGeneration)
+    assert start.agent == "sales@1"
 
 
 def test_d23_the_end_may_come_first() -> None:
@@ -233,7 +265,10 @@ ENDS = st.one_of(st.builds(expired, TIMES), st.builds(report, st.just("voicemail
 
 
 @settings(max_examples=1_000, deadline=None)
-@given(st.lists(HAPPENINGS, max_size=25), st.lists(ENDS | HAPPENINGS, max_size=4))
+@given(
+    st.lists(st.builds(named, HAPPENINGS, AGENTS), max_size=25),
+    st.lists(st.builds(named, ENDS | HAPPENINGS, AGENTS), max_size=4),
+)
 def test_d28_the_log_gives_the_call_back(life: list[Event], after: list[Event]) -> None:
     """The log as `adapters.cell` writes it: a partial goes in before the request that might rest on it."""
     live = recovered = Call(CALL)

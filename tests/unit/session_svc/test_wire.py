@@ -40,10 +40,11 @@ BODIES = {
     events.CallExpired: st.builds(events.CallExpired, INT64),
     events.Noted: st.builds(events.Noted, st.sampled_from(["interrupted", "agent_silent", "turn_ended"])),
 }
-EVENTS = st.builds(events.Event, ID, MS, MS, st.booleans(), st.one_of(*BODIES.values()))
+AGENTS = st.just("") | st.from_regex(r"[a-z0-9-]{1,63}@[0-9a-f]{8}", fullmatch=True)
+EVENTS = st.builds(events.Event, ID, MS, MS, st.booleans(), st.one_of(*BODIES.values()), AGENTS)
 
 ORDERS = {
-    commands.StartGeneration: st.builds(commands.StartGeneration, INT32, INT32, TEXT, INT64, MESSAGES),
+    commands.StartGeneration: st.builds(commands.StartGeneration, INT32, INT32, TEXT, INT64, MESSAGES, TEXT),
     commands.CutGeneration: st.builds(commands.CutGeneration, INT32, INT64, st.sampled_from(events.CutReason), TEXT),
     commands.MoveOutput: st.builds(commands.MoveOutput, INT32, TEXT),
     commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT, INT64),

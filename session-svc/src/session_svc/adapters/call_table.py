@@ -27,7 +27,7 @@ from session_svc.adapters.cell import Arrival, Asker, Cell, Unit
 from session_svc.adapters.outbox import Outbox
 from session_svc.adapters.store import CommitError, StaleEpoch, Store, StoreUnavailable, Unstorable
 from session_svc.domain.call import Call, Policy
-from session_svc.domain.fold import step
+from session_svc.domain.fold import agent_of, step
 
 LINGER_MS = 60_000
 """How long an ended call stays in memory for its late events; after that they bring it back from the log."""
@@ -52,7 +52,7 @@ class CallTable:
     def __init__(
         self,
         store: Store,
-        policy: Policy,
+        policy_of: Callable[[str], Policy],
         *,
         clock: Clock,
         recorder: Recorder,
@@ -62,7 +62,8 @@ class CallTable:
         most_calls: int = 20_000,
     ) -> None:
         self._store = store
-        self._policy = policy
+        self._policy_of = policy_of
+        self._idle_ms = policy_of("").idle_ms
         self._clock = clock
         self._recorder = recorder
         self._counters = counters
@@ -147,7 +148,7 @@ class CallTable:
         given_up = 0
         for cell in list(self._cells.values()):
             quiet_ms = now_ms - cell.touched_ms
-            if quiet_ms < min(LINGER_MS, self._policy.idle_ms) or given_up == MOST_GIVEN_UP:
+            if quiet_ms < min(LINGER_MS, self._idle_ms) or given_up == MOST_GIVEN_UP:
                 break  # touched in this order: everything behind is younger
             if not cell.settled:
                 continue
@@ -155,7 +156,7 @@ class CallTable:
                 if quiet_ms >= LINGER_MS:
                     del self._cells[cell.call_id]
                     self._outbox.forget(cell.call_id)
-            elif quiet_ms >= self._policy.idle_ms:
+            elif quiet_ms >= self._idle_ms:
                 self._fold_apart(cell, _expiry(cell.call_id, now_ms, quiet_ms))
                 given_up += 1
         self.end_of_batch()
@@ -173,7 +174,7 @@ class CallTable:
 
     def _wake_idle(self, now_ms: int) -> None:
         """Read the idle ones of the calls that are in the store only; the next sweep finds them among the others."""
-        idle = [entry for entry in self._dormant.items() if now_ms - entry[1] >= self._policy.idle_ms]
+        idle = [entry for entry in self._dormant.items() if now_ms - entry[1] >= self._idle_ms]
         for call_id, last_ms in idle[:MOST_GIVEN_UP]:
             self._enter(call_id, slot_of(call_id)).touched_ms = last_ms
             self._cells.move_to_end(call_id, last=False)
@@ -217,7 +218,8 @@ class CallTable:
             except wire.Unreadable as error:
                 logs.get().warning("session.row_unreadable", call_id=cell.call_id, seq=row.call_seq, reason=str(error))
             else:
-                cell.call = step(cell.call or Call(cell.call_id), event, self._policy).call
+                policy = self._policy_of(agent_of(cell.call, event))
+                cell.call = step(cell.call or Call(cell.call_id), event, policy).call
             cell.last_seq = row.call_seq
             if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -241,9 +243,10 @@ class CallTable:
             self._counters.add(DUPLICATES)
             for ingress_id, command in self._outbox.of_call(cell.call_id):
                 self._send(ingress_id, command)
-            arrival.ack()
+            self._ack(cell, arrival)
             return
-        result = step(cell.call or Call(cell.call_id), arrival.parsed, self._policy)
+        policy = self._policy_of(agent_of(cell.call, arrival.parsed))
+        result = step(cell.call or Call(cell.call_id), arrival.parsed, policy)
         if arrival.parsed.durable:
             unit = cell.take(arrival, result, self._epochs[cell.slot])
             self._batch.setdefault(cell.call_id, []).append(unit)
@@ -272,11 +275,19 @@ class CallTable:
             self._send(ingress_id, command)
         cell.remember(unit.write.rows)
         for arrival in cell.in_flight.pop(unit.event.event_id, ()):
-            arrival.ack()
+            self._ack(cell, arrival)
         if self._recorder.enabled:
             self._trace(unit)
         if unit.kind == "turn_ended":
             self._judge(unit.event.turn_ended)
+
+    def _ack(self, cell: Cell, arrival: Arrival) -> None:
+        """Answer an event; whoever has chosen another agent for the call is told which one has it."""
+        named = arrival.parsed.agent
+        if named and arrival.asker is not None and cell.call is not None and named != cell.call.agent:
+            traceparent = arrival.event.trace.traceparent
+            self._send(arrival.asker.client_id, wire.name_agent(cell.call_id, cell.call.agent, traceparent))
+        arrival.ack()
 
     def _failed(self, cell: Cell, units: Sequence[Unit], error: CommitError) -> None:
         cell.broken = True

@@ -36,6 +36,7 @@ _REASON = {
 _FINAL = {call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}
 _STARTED = {call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}
 _TRACE_ID = re.compile("[0-9a-f]{32}")
+_AGENT = re.compile(r"(?=.{3,100}\Z)[a-z0-9-]+@[a-z0-9-]+")
 _REASON_PB = {reason: number for number, reason in _REASON.items()}
 
 
@@ -59,7 +60,10 @@ def event_from(event: pb.CallEvent) -> events.Event:
         raise Unreadable(f"at_ms is {at_ms} and received_at_ms {received_at_ms}; both are ms since the epoch")
     reader = _READERS.get(kind)
     body = reader(getattr(event, kind)) if reader else events.Noted(kind)
-    return events.Event(event.event_id, at_ms, received_at_ms, event.has_reporter_time, body)
+    agent = event.agent
+    if agent and not _AGENT.fullmatch(agent):
+        raise Unreadable("agent is not NAME@VERSION, at most 100 lower-case letters, digits and dashes")
+    return events.Event(event.event_id, at_ms, received_at_ms, event.has_reporter_time, body, agent)
 
 
 def for_log(event: pb.CallEvent) -> bytes:
@@ -92,6 +96,7 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
         start.generation = order.generation
         start.attachment_id = order.attachment_id
         start.answers_until_ms = order.answers_until_ms
+        start.agent = order.agent
         start.messages.extend(
             [
                 call_pb2.ChatMessage(
@@ -116,6 +121,14 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
     else:
         message.refuse_answer.attachment_id = order.attachment_id
         message.refuse_answer.reason = _REASON_PB[order.reason]
+    return message
+
+
+def name_agent(call_id: str, agent: str, traceparent: str) -> pb.Command:
+    """Return what an ingress is told that has chosen another agent than the call has."""
+    message = pb.Command(command_id=f"agent:{agent}", call_id=call_id)
+    message.trace.traceparent = traceparent
+    message.name_agent.agent = agent
     return message
 
 

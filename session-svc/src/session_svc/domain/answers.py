@@ -155,6 +155,7 @@ def _start(
         attachment_id=request.attachment_id,
         answers_until_ms=answers_until_ms,
         messages=history.for_model(request.messages, call.spelling(), policy.prompt),
+        agent=call.agent,
     )
     call = call._replace(generations=(*call.generations, generation))
     started = _answer(call, request, order, generation=generation.number)

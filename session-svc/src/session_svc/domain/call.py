@@ -84,6 +84,8 @@ class Call(NamedTuple):
     """Our record of one call. All of it but `recent` comes from durable events alone, so the log gives it back."""
 
     call_id: str
+    agent: str = ""
+    """The agent that has the call: the first that a durable event named. Empty before."""
     phase: Phase = Phase.RINGING
     status_reason: str | None = None
     """Why the call is over, by its status; None until that was reported."""

@@ -15,6 +15,7 @@ class StartGeneration:
     attachment_id: str
     answers_until_ms: int
     messages: tuple[ChatMessage, ...]
+    agent: str = ""
 
     @property
     def command_id(self) -> str:

@@ -160,6 +160,8 @@ class Event(NamedTuple):
     has_reporter_time: bool
     """Whether at_ms is the reporter's; otherwise it equals received_at_ms."""
     body: Body
+    agent: str = ""
+    """The agent that ingress has chosen for the call; empty where it names none."""
 
     @property
     def durable(self) -> bool:

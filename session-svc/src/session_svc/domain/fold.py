@@ -37,8 +37,13 @@ def step(call: Call, event: Event, policy: Policy) -> Step:
     body = event.body
     if isinstance(body, Words) and not body.final:
         return Step(_with_partial(call, event, body))
-    result = _step(_with_clock(call, event), event, policy)
+    result = _step(_with_agent(_with_clock(call, event), event), event, policy)
     return answers.settled_at_end(result) if result.call.ended else result
+
+
+def agent_of(call: Call | None, event: Event) -> str:
+    """Return the agent by whose policy ``event`` is to be folded: the call's own, or the one that it gets by it."""
+    return (call.agent if call is not None else "") or event.agent
 
 
 def turns(call: Call) -> list[tuple[str, str]]:
@@ -65,6 +70,11 @@ def _step(call: Call, event: Event, policy: Policy) -> Step:
     if isinstance(body, HistoryReported):
         return Step(answers.with_heard(call, body.tail))
     return answers.step(call, event, policy)
+
+
+def _with_agent(call: Call, event: Event) -> Call:
+    # The first stays: a call that lives is not given to another agent, nor to another version of its own.
+    return call if call.agent or not event.agent else call._replace(agent=event.agent)
 
 
 def _with_clock(call: Call, event: Event) -> Call:
