@@ -1,4 +1,4 @@
-"""Settings of bargein-svc, and the policy in agent.toml."""
+"""Settings of bargein-svc, and the policy in an agent file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXTRA = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Read from ``VOICEMESH_*`` variables. What counts as an interruption stands in agent.toml instead."""
+    """Read from ``VOICEMESH_*`` variables. What counts as an interruption stands in the agent files instead."""
 
     listen: str = setting(
         "VOICEMESH_BARGEIN_LISTEN", "127.0.0.1:50052", meaning="host:port on which bargein-svc listens."
@@ -32,7 +32,14 @@ class Settings:
         "",
         meaning="host:port on which bargein-svc answers GET /metrics, /healthz and /readyz; empty for none.",
     )
-    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: model, greeting, barge-in.")
+    agent_file: str = setting(
+        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
+    )
+    agents_dir: str = setting(
+        "VOICEMESH_AGENTS_DIR",
+        "agents",
+        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
+    )
     max_calls: int = setting(
         "VOICEMESH_BARGEIN_MAX_CALLS",
         20_000,
@@ -51,12 +58,11 @@ class Settings:
     )
 
 
-def load_policy(agent_file: str) -> Policy:
-    """Return the policy in ``[barge_in]`` of the agent's file, with defaults where it says nothing.
+def policy_in(file: TomlFile) -> Policy:
+    """Return the policy in ``[barge_in]`` of an agent file, with defaults where it says nothing.
 
-    Raises ConfigError listing every problem with the file, the key and what would be right.
+    Notes every problem in ``file``; of what is wrong the defaults stand in.
     """
-    file = TomlFile.read(agent_file, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
     section = file.root.section("barge_in")
     packs = ", ".join(f'"{name}"' for name in PACKS)
     languages = section.value("language", "en", _are_languages, f"one of {packs}, or a list of them")
@@ -67,7 +73,8 @@ def load_policy(agent_file: str) -> Policy:
         for key, kind in _EXTRA.items()
     }
     section.refuse_unknown()
-    file.check()
+    file.root.leave("agent", "match", "model")
+    file.root.refuse_unknown()
     names = [languages] if isinstance(languages, str) else languages
     return Policy(
         min_words=min_words,

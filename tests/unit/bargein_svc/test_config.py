@@ -1,30 +1,30 @@
-"""The policy in agent.toml."""
+"""The policy in an agent file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from bargein_svc.config import load_policy
+from bargein_svc.config import policy_in
 from bargein_svc.domain.phrases import Kind
 from bargein_svc.domain.verdict import Policy
 from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import TomlFile
 
 
 def policy(tmp_path: Path, text: str) -> Policy:
     path = tmp_path / "agent.toml"
     path.write_text(text, encoding="utf-8")
-    return load_policy(str(path))
+    file = TomlFile.read(path, hint="")
+    read = policy_in(file)
+    file.check()
+    return read
 
 
-@pytest.mark.parametrize("text", ["", "[agent]\nname = 'Ana'\n", "[barge_in]\n"])
+@pytest.mark.parametrize("text", ["", "[agent]\nname = 'Ana'\n[model]\n[match]\n", "[barge_in]\n"])
 def test_what_the_file_does_not_say_has_its_default(tmp_path: Path, text: str) -> None:
     loaded = policy(tmp_path, text)
     assert (loaded.min_words, loaded.greeting_interruptible, loaded.phrases.languages) == (2, True, ("en",))
-
-
-def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
-    assert load_policy(str(tmp_path / "none.toml")).min_words == 2
 
 
 def test_the_section_is_read(tmp_path: Path) -> None:
@@ -49,7 +49,8 @@ def test_the_section_is_read(tmp_path: Path) -> None:
     [
         ("[barge_in", "is not TOML"),
         ("barge_in = 3", "barge_in = 3 is not a table; write [barge_in]"),
-        ("[barge_in]\nmin_word = 3", "[barge_in] min_word is not known; did you mean min_words?"),
+        ("[bargein]\nmin_words = 3", ":1: [bargein] is not known; did you mean barge_in?"),
+        ("[barge_in]\nmin_word = 3", ":2: [barge_in] min_word is not known; did you mean min_words?"),
         ("[barge_in]\nvoice = 3", "[barge_in] voice is not known; the keys are acknowledgement_phrases, correction_"),
         ("[barge_in]\nmin_words = 11", "[barge_in] min_words = 11 is not a whole number from 0 to 10"),
         ("[barge_in]\nmin_words = true", "min_words = true is not a whole number"),
@@ -64,7 +65,7 @@ def test_a_mistake_is_told_with_file_key_and_what_is_right(tmp_path: Path, text:
     with pytest.raises(ConfigError) as error:
         policy(tmp_path, text)
     assert problem in str(error.value)
-    assert str(error.value).startswith(f"{tmp_path / 'agent.toml'}: ")
+    assert str(error.value).startswith(f"{tmp_path / 'agent.toml'}:")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

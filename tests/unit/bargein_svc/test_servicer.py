@@ -32,8 +32,11 @@ class Service:
 
     def __init__(self, records: Recorder) -> None:
         self.counters = Counters()
+        self.policies = {"": Policy()}
         self.calls = Calls(most=100, idle_s=60.0)
-        self.judge = Judge(Policy(), self.calls, clock=SystemClock(), recorder=records, counters=self.counters)
+        self.judge = Judge(
+            self.policies.__getitem__, self.calls, clock=SystemClock(), recorder=records, counters=self.counters
+        )
         self.feed = Feed(SHAPE, self.judge.handle)
         self.port = 0
 

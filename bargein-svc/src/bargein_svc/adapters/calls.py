@@ -1,38 +1,51 @@
-"""The states of live calls, in memory and bounded."""
+"""The states of live calls and whose policy judges them, in memory and bounded."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import NamedTuple
 
-from bargein_svc.domain.verdict import NEW, State
+from bargein_svc.domain.verdict import NEW, Policy, State
 
 
-class _Entry(NamedTuple):
+class Agent(NamedTuple):
+    """Which agent has a call, as its ingress names it, and how that one yields."""
+
+    reference: str
+    policy: Policy
+
+
+class Known(NamedTuple):
+    """What is remembered of a call."""
+
     state: State
+    agent: Agent | None
+    """None before its first event."""
     touched_s: float
 
 
+_NEW = Known(NEW, None, 0.0)
+
+
 class Calls:
-    """Remembers a state for each call, longest untouched first to be forgotten."""
+    """Remembers each call, longest untouched first to be forgotten."""
 
     def __init__(self, *, most: int, idle_s: float) -> None:
         self._most = most
         self._idle_s = idle_s
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str, Known] = OrderedDict()
         self.crowded_out = 0
         """Calls forgotten although they were not idle."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, call_id: str) -> State:
-        entry = self._entries.get(call_id)
-        return NEW if entry is None else entry.state
+    def get(self, call_id: str) -> Known:
+        return self._entries.get(call_id, _NEW)
 
-    def put(self, call_id: str, state: State, now_s: float) -> None:
+    def put(self, call_id: str, state: State, agent: Agent, now_s: float) -> None:
         """Keep ``state``, and forget what is idle or too much. An ended call is kept too, lest late words reopen it."""
-        self._entries[call_id] = _Entry(state, now_s)
+        self._entries[call_id] = Known(state, agent, now_s)
         self._entries.move_to_end(call_id)
         self.forget_idle(now_s)
         while len(self._entries) > self._most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 from svc_runtime import logs
@@ -17,7 +17,7 @@ from voicemesh.bargein.v1 import bargein_pb2 as pb
 from voicemesh.bargein.v1.bargein_pb2_grpc import BargeInServiceServicer
 
 from bargein_svc.adapters import wire
-from bargein_svc.adapters.calls import Calls
+from bargein_svc.adapters.calls import Agent, Calls
 from bargein_svc.domain.events import Decision, Rule, Verdict
 from bargein_svc.domain.verdict import Policy, step
 
@@ -48,8 +48,17 @@ class Servicer(BargeInServiceServicer):
 class Judge:
     """Handles the events of a feed."""
 
-    def __init__(self, policy: Policy, calls: Calls, *, clock: Clock, recorder: Recorder, counters: Counters) -> None:
-        self._policy = policy
+    def __init__(
+        self,
+        policy_of: Callable[[str], Policy],
+        calls: Calls,
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        counters: Counters,
+    ) -> None:
+        """``policy_of`` returns the policy of an agent, named as on the wire."""
+        self._policy_of = policy_of
         self._calls = calls
         self._clock = clock
         self._recorder = recorder
@@ -84,15 +93,23 @@ class Judge:
 
     def _judge(self, peer: Peer, message: pb.WatchEvent) -> bool:
         start_ns = time.perf_counter_ns()
-        state = self._calls.get(message.call_id)
+        known = self._calls.get(message.call_id)
+        state, agent = known.state, self._agent_for(known.agent, message)
         judged = False
         for event in wire.events_of(message):
-            state, verdict = step(state, event, self._policy)
+            state, verdict = step(state, event, agent.policy)
             if verdict is not None:
                 judged = True
                 self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
-        self._calls.put(message.call_id, state, self._clock.monotonic_s())
+        self._calls.put(message.call_id, state, agent, self._clock.monotonic_s())
         return judged
+
+    def _agent_for(self, known: Agent | None, message: pb.WatchEvent) -> Agent:
+        """Return the agent whose policy judges: the first that was named, until another is settled."""
+        named = message.agent
+        if known is not None and (named in ("", known.reference) or (known.reference and not message.agent_settled)):
+            return known
+        return Agent(named, self._policy_of(named))
 
     def _send(self, peer: Peer, message: pb.WatchEvent, verdict: Verdict, *, work_ns: int) -> None:
         item = wire.verdict_message(verdict, call_id=message.call_id)
