@@ -13,8 +13,9 @@ import grpc
 import pytest
 from fakes.models import DOWN, STALL, WELL, PlannedModel, Step
 from fakes.openai_server import KEY, Mode, openai_server
-from llm_svc.adapters.generation import Contender, Runner
+from llm_svc.adapters.generation import Contender
 from llm_svc.adapters.openai import OpenAiModel
+from llm_svc.adapters.runners import Runners
 from llm_svc.adapters.scripted import ScriptedModel
 from llm_svc.adapters.servicer import GENERATIONS, OUTCOMES, LlmServicer
 from llm_svc.adapters.tool import Toolset
@@ -56,10 +57,14 @@ async def serving(
     total_s: float = 60.0,
     counters: Counters | None = None,
 ) -> AsyncIterator[tuple[llm_pb2_grpc.LlmServiceStub, LlmServicer]]:
-    runner = Runner(primary, fallback, token_gap_s=token_gap_s, total_s=total_s)
+    models = (primary, fallback) if fallback else (primary,)
+    runners: Runners[Contender] = Runners(
+        lambda _: models, lambda: [models], lambda one: one, token_gap_s=token_gap_s, total_s=total_s
+    )
+    await runners.ready()
     counters, notes = counters or Counters(), notes or recorder("llm-svc", "")
     tools = ToolServicer(lambda _: Toolset({}), ToolRuns(most_running=1, counters=counters), notes)
-    servicer = LlmServicer(runner, tools, notes, max_generations=max_generations, counters=counters)
+    servicer = LlmServicer(runners, tools, notes, max_generations=max_generations, counters=counters)
     server = grpc.aio.server()
     llm_pb2_grpc.add_LlmServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

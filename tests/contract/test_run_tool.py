@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 import pytest
 from fakes.models import WELL, PlannedModel
-from llm_svc.adapters.generation import Contender, Runner
+from llm_svc.adapters.generation import Contender
+from llm_svc.adapters.runners import Runners
 from llm_svc.adapters.servicer import LlmServicer
 from llm_svc.adapters.tool import Toolset
 from llm_svc.adapters.tool_runs import MOST_REMEMBERED, REFUSED, REMEMBERED_S, REPEATS, RUNS, ToolRuns
@@ -108,7 +109,7 @@ async def serving(
     toolset = Toolset({tool.name: tool for tool in tools}, builtin)
     contender = Contender(PlannedModel("openai/a", WELL), Breaker(), 1.0)
     servicer = LlmServicer(
-        Runner(contender, token_gap_s=1.0, total_s=5.0),
+        Runners(lambda _: (contender,), lambda: [(contender,)], lambda one: one, token_gap_s=1.0, total_s=5.0),
         ToolServicer(lambda agent: Toolset({}) if agent == "salon" else toolset, runs, notes),
         notes,
         max_generations=10,

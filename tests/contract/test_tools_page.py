@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from fakes.tool_endpoint import tool_endpoint
-from llm_svc.agent_tools import load_tools
+from llm_svc.agent_tools import read_tools
 from llm_svc.config import Settings
 from llm_svc.domain.tools import Ask, HttpSpec
 from llm_svc.tool_wiring import Workshop
+from svc_runtime.toml_file import TomlFile
 
 PAGE = Path(__file__).parents[2] / "docs/tools.md"
 SECRET = "open-sesame"
@@ -36,7 +37,9 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksh
 
 
 async def test_the_function_is_a_tool(tmp_path: Path, workshop: Workshop) -> None:
-    toolset = workshop.toolset(load_tools(tmp_path / "agent.toml"), "agent.toml")
+    file = TomlFile.read(tmp_path / "agent.toml", hint="")
+    toolset = workshop.toolset(read_tools(file), file)
+    file.check()
     assert set(toolset.tools) == {"book_table", "free_tables"}
     assert toolset.builtin == ("end_call", "transfer_call", "tell_owner")
     tool = toolset.tools["book_table"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from pathlib import Path
 
 from svc_runtime import config, logs, server, telemetry
+from svc_runtime.background import Background
+from svc_runtime.file_shelf import FileShelf
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.llm.v1.llm_pb2_grpc import add_LlmServiceServicer_to_server
@@ -14,53 +14,77 @@ from voicemesh.llm.v1.llm_pb2_grpc import add_LlmServiceServicer_to_server
 from llm_svc.adapters.servicer import LlmServicer
 from llm_svc.adapters.tool_runs import ToolRuns
 from llm_svc.adapters.tool_servicer import ToolServicer
-from llm_svc.agent_model import load_models
-from llm_svc.agent_tools import load_tools
 from llm_svc.config import Settings
 from llm_svc.tool_wiring import Workshop
-from llm_svc.wiring import build_runner
+from llm_svc.wiring import Agent, agents, runners
 
 SERVICE = "llm-svc"
 
 
 async def main() -> None:
     settings = config.load(Settings, os.environ)
-    log = logs.setup(SERVICE, settings.log_level)
-    agent = load_models(Path(settings.agent_file))
-    runner, models = build_runner(settings, agent)
+    logs.setup(SERVICE, settings.log_level)
     workshop = Workshop(settings)
-    toolset = workshop.toolset(load_tools(Path(settings.agent_file)), settings.agent_file)
     counters = Counters()
+    shelf = agents(settings, workshop, counters)
+    models = runners(settings, shelf)
     recorder = telemetry.recorder(SERVICE, settings.otlp_endpoint, counters=counters)
     runs = ToolRuns(most_running=settings.max_tools, counters=counters)
-    tools = ToolServicer(lambda _: toolset, runs, recorder)
-    servicer = LlmServicer(runner, tools, recorder, max_generations=settings.max_generations, counters=counters)
+    tools = ToolServicer(lambda agent: shelf.of(agent).value.tools, runs, recorder)
+    servicer = LlmServicer(models, tools, recorder, max_generations=settings.max_generations, counters=counters)
     gauges = [
         Gauge("voicemesh.generation.active", "Generations that run.", lambda: servicer.running),
         Gauge("voicemesh.tool.active", "Tools that run.", lambda: runs.running),
         Gauge("voicemesh.tool.threads", "Threads that run tools, given up or not.", lambda: workshop.threads.busy),
         servicer.feed.gauge(),
     ]
-    fallback = agent.fallback.label if agent.fallback else ""
-    log.info("llm.configured", model=agent.primary.label, fallback=fallback, tools=[*toolset.tools, *toolset.builtin])
+    shelf.on_change += [_Teller(shelf).tell, models.changed]
+    await models.ready()
     recorder.start()
-    warming = asyncio.gather(*(model.warm_up() for model in models))
+    background = Background()
+    background.keep("agents", shelf.keep_fresh)
+    background.keep("models", models.keep_ready)
+    health = server.Health()
+    health.watch("background", lambda: background.ok)
     try:
         await server.serve(
             SERVICE,
             settings.listen,
             lambda grpc_server: add_LlmServiceServicer_to_server(servicer, grpc_server),
-            health=server.Health(),
+            health=health,
             drain=lambda: servicer.drain(settings.drain_s),
             drain_s=settings.drain_s,
             side_port=SidePort(settings.http, counters, gauges),
         )
     finally:
-        warming.cancel()
-        for model in models:
-            await model.close()
+        await background.close()
+        await models.close()
         await workshop.close()
         await recorder.close()
+
+
+class _Teller:
+    """Says in the log what answers for each agent, once for each of its versions."""
+
+    def __init__(self, shelf: FileShelf[Agent]) -> None:
+        self._shelf = shelf
+        self._told: set[str] = set()
+        self.tell()
+
+    def tell(self) -> None:
+        current = self._shelf.current.values()
+        for version in current:
+            if version.reference not in self._told:
+                model, *fallback = (one.spec.label for one in version.value.lineup)
+                tools = version.value.tools
+                logs.get().info(
+                    "llm.configured",
+                    agent=version.reference,
+                    model=model,
+                    fallback="".join(fallback),
+                    tools=[*tools.tools, *tools.builtin],
+                )
+        self._told = {version.reference for version in current}
 
 
 if __name__ == "__main__":

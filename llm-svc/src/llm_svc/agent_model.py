@@ -1,13 +1,18 @@
-"""The models of agent.toml: the tables [model] and [model.fallback]."""
+"""The models of an agent file: the tables [model] and [model.fallback]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from svc_runtime.file_shelf import FileShelf
+from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import Section, TomlFile
 
+from llm_svc.config import Settings
+
 OPENAI_URL = "https://api.openai.com/v1"
+HINT = "VOICEMESH_AGENT_FILE names the agent file"
 
 _PROVIDERS = ("scripted", "openai")
 _SCRIPTED_NAME = "booking"
@@ -42,17 +47,37 @@ class AgentModels:
     fallback: ModelSpec | None = None
 
 
+def models(settings: Settings, counters: Counters) -> FileShelf[AgentModels]:
+    """Return the models of every agent, without their keys. Raises ConfigError with every problem of every file."""
+    return FileShelf(
+        settings.agent_file,
+        settings.agents_dir,
+        lambda _, file: models_in(file),
+        counters=counters,
+        required=True,
+        hint=HINT,
+    )
+
+
 def load_models(path: Path) -> AgentModels:
     """Return the models of the agent file at ``path``.
 
-    Raises ConfigError with every problem: the file, the key, its value, and what would be right.
+    Raises ConfigError with every problem: the file, the line, the key, its value, and what would be right.
     """
-    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file")
+    file = TomlFile.read(path, hint=HINT)
+    models = models_in(file)
+    file.check()
+    return models
+
+
+def models_in(file: TomlFile) -> AgentModels:
+    """Return the models of an agent file, or something like them after noting problems there."""
     table = file.root.section("model")
     second = table.section("fallback")
     primary = _spec(table)
     fallback = _spec(second) if "fallback" in table.tables else None
-    file.check()
+    file.root.leave("agent", "barge_in", "match", "tools", "vapi")
+    file.root.refuse_unknown()
     return AgentModels(primary, fallback)
 
 

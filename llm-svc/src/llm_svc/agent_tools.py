@@ -1,4 +1,4 @@
-"""The tools of agent.toml: the tables [[tools]], and those built in that [agent] builtin_tools turns on."""
+"""The tools of an agent file: the tables [[tools]], and those built in that [agent] builtin_tools turns on."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def read_tools(file: TomlFile) -> AgentTools:
 
 def _builtin(agent: Section) -> tuple[str, ...]:
     right = "a list of some of " + ", ".join(f'"{name}"' for name in BUILTIN)
-    # Others read the rest of [agent], so what is far from this key is theirs.
     names = agent.value("builtin_tools", [], _are_builtin, right)
-    agent.refuse_misspelt()
+    agent.leave("apology", "prompt")
+    agent.refuse_unknown()
     return tuple(dict.fromkeys(names))
 
 

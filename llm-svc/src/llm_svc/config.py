@@ -9,7 +9,7 @@ from svc_runtime.config import setting
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Read from ``VOICEMESH_*`` variables. What the agent's models are stands in agent.toml instead."""
+    """Read from ``VOICEMESH_*`` variables. What an agent's models are stands in its file instead."""
 
     listen: str = setting("VOICEMESH_LLM_LISTEN", "127.0.0.1:50053", meaning="host:port on which llm-svc listens.")
     http: str = setting(
@@ -17,11 +17,18 @@ class Settings:
         "",
         meaning="host:port on which llm-svc answers GET /metrics, /healthz and /readyz; empty for none.",
     )
-    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: model, greeting, barge-in.")
+    agent_file: str = setting(
+        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
+    )
+    agents_dir: str = setting(
+        "VOICEMESH_AGENTS_DIR",
+        "agents",
+        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
+    )
     openai_api_key: str = setting(
         "VOICEMESH_OPENAI_API_KEY",
         "",
-        meaning="Key for the model when agent.toml says provider openai; local servers need none.",
+        meaning="Key for the model when an agent file says provider openai; local servers need none.",
         secret=True,
     )
     openai_fallback_api_key: str = setting(
@@ -33,9 +40,9 @@ class Settings:
     first_token_s: float = setting(
         "VOICEMESH_LLM_FIRST_TOKEN_S",
         3.0,
-        meaning="Seconds that a model may take to its first token before the fallback is asked; agent.toml can say it "
-        "for one model. A deadline, not the budget: at least twice the 0.8 s of llm.first_token, because giving up on "
-        "a slow model and starting another costs more than waiting for it.",
+        meaning="Seconds that a model may take to its first token before the fallback is asked; an agent file can say "
+        "it for one model. A deadline, not the budget: at least twice the 0.8 s of llm.first_token, because giving up "
+        "on a slow model and starting another costs more than waiting for it.",
     )
     token_gap_s: float = setting(
         "VOICEMESH_LLM_TOKEN_GAP_S",

@@ -1,4 +1,4 @@
-"""From settings and agent.toml to tools that can be run."""
+"""From settings and agent files to tools that can be run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import TomlFile
 
 from llm_svc.adapters.python_tool import NoCallable, PythonTool
 from llm_svc.adapters.tool import Tool, Toolset
@@ -34,23 +35,21 @@ class Workshop:
             # Last, so that a module of the owner's called like one of ours or of Python's takes nothing away.
             sys.path.append(str(folder.resolve()))
 
-    def toolset(self, agent: AgentTools, file: str) -> Toolset:
-        """Import and describe every tool of ``file``. Raises ConfigError with every problem, the file and the key.
+    def toolset(self, agent: AgentTools, file: TomlFile) -> Toolset:
+        """Import and describe every tool of ``file``; what cannot be one is noted there.
 
         A module is imported once: its functions stay those of the start.
         """
         tools: dict[str, Tool] = {}
-        problems = []
         for number, spec in enumerate(agent.specs, start=1):
             try:
                 tools[spec.name] = self._tool(spec)
             except (NoCallable, NoSchema) as error:
                 target = spec.target if isinstance(spec, PythonSpec) else ""
-                problems.append(f'{file}: [tools[{number}]] python = "{target}" {_joined(error)}')
+                entry = f"tools[{number}]"
+                file.add_problem(f'[{entry}] python = "{target}" {_joined(error)}', entry, "python")
             except ConfigError as error:
-                problems.append(f"{file}: [tools[{number}]] {error}")
-        if problems:
-            raise ConfigError("\n".join(problems))
+                file.add_problem(f"[tools[{number}]] {error}", f"tools[{number}]", "url")
         return Toolset(tools, agent.builtin)
 
     async def close(self) -> None:

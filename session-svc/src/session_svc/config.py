@@ -81,8 +81,8 @@ def policy_in(file: TomlFile, config: Config) -> Policy:
     """Return what an agent file says of the conversation; its problems are noted in ``file``."""
     agent = file.root.section("agent")
     prompt = agent.value("prompt", "", lambda text: isinstance(text, str), "a text in quotes")
-    agent.leave("apology")
+    agent.leave("apology", "builtin_tools")
     agent.refuse_unknown()
-    file.root.leave("barge_in", "match", "model")
+    file.root.leave("barge_in", "match", "model", "tools", "vapi")
     file.root.refuse_unknown()
     return Policy(prompt=prompt, idle_ms=round(config.idle_s * 1000))

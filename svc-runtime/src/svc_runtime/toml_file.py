@@ -66,6 +66,11 @@ class TomlFile:
         line = line_of(self._lines, path)
         return f"{self.name}:{line}" if line else self.name
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found wrong so far."""
+        return not self._problems
+
     def check(self) -> None:
         """Raise ConfigError with every problem, one to a line."""
         if self._problems:
@@ -119,9 +124,7 @@ class Section:
         tables = self._take(key, [])
         if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
             return [Section(table, (*self._path, f"{key}[{at}]"), self._problems) for at, table in enumerate(tables, 1)]
-        self._problems.append(
-            f"{self._named(key)} = {_shown(tables)} is not a list of tables; write [[{_dotted((*self._path, key))}]]"
-        )
+        self.note(key, f"= {_shown(tables)} is not a list of tables; write [[{_dotted((*self._path, key))}]]")
         return []
 
     def text(
@@ -194,13 +197,9 @@ class Section:
         """Take ``keys`` for known: somebody else reads them."""
         self._asked.update(dict.fromkeys(keys))
 
-    def note(self, key: str, problem: str) -> None:
-        """Note what is wrong at ``key``, in words that follow its name: for one whose value may be a secret."""
-        self._problems.append(f"{self._named(key)} {problem}")
-
     def missing(self, what: str) -> None:
         """Note that the section lacks something: for what may stand at several keys."""
-        self._problems.append(f"{self.heading} needs {what}")
+        self._problems.append(_Problem(self._path, f"{self.heading} needs {what}"))
 
     def refuse_unknown(self) -> None:
         """Note every key that was not asked for: a slip of the pen would leave a default in force and say nothing."""

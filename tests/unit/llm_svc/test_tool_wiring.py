@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from llm_svc.adapters.tool import Toolset
-from llm_svc.agent_tools import load_tools
+from llm_svc.agent_tools import read_tools
 from llm_svc.config import Settings
 from llm_svc.domain.tools import Ask
 from llm_svc.tool_wiring import Workshop
 from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import TomlFile
 
 RESTAURANT = '''
 import asyncio
@@ -60,10 +62,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def tools_of(folder: Path, text: str, *, secret: str = "") -> Toolset:
-    file = folder / "agent.toml"
-    file.write_text(text, encoding="utf-8")
+    path = folder / "agent.toml"
+    path.write_text(text, encoding="utf-8")
+    file = TomlFile.read(path, hint="")
     settings = Settings(tools_path=str(folder / "modules"), owner_secret=secret)
-    return Workshop(settings).toolset(load_tools(file), str(file))
+    toolset = Workshop(settings).toolset(read_tools(file), file)
+    file.check()
+    return toolset
 
 
 def python(name: str, target: str, more: str = "") -> str:
@@ -74,7 +79,7 @@ def problems(folder: Path, text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         tools_of(folder, text)
     lines = str(caught.value).splitlines()
-    assert all(line.startswith(f"{folder / 'agent.toml'}: [tools[") for line in lines)
+    assert all(re.match(r".*agent\.toml:\d+: \[tools\[", line) for line in lines)
     return [line.partition(": ")[2].replace(str(folder / "modules"), "…") for line in lines]
 
 

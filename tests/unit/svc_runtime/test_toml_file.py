@@ -140,4 +140,4 @@ def test_a_list_of_tables_is_nothing_else(text: str) -> None:
 def test_a_problem_can_be_told_without_the_value() -> None:
     file = TomlFile.parse('[s]\nurl = "http://example.org/sesame"', name="x.toml")
     file.root.section("s").note("url", "is not https://")
-    assert told(file) == ["[s] url is not https://"]
+    assert told(file) == ["2: [s] url is not https://"]

@@ -1,4 +1,4 @@
-"""The gRPC service over a `Runner`."""
+"""The gRPC service over the agents' runners."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from svc_runtime.stream import INVALID, Outcome, StreamShape
 from svc_runtime.telemetry import Kind, Recorder, SpanRef, new_trace, parse_traceparent
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 
-from llm_svc.adapters.generation import Ended, NoAnswer, Runner, Try
+from llm_svc.adapters.generation import Ended, NoAnswer, Try
 from llm_svc.adapters.outbox import Outbox
+from llm_svc.adapters.runners import Runners
 from llm_svc.adapters.tool_servicer import ToolServicer
 from llm_svc.adapters.wire import finished_of, piece_of, prompt_of
 from llm_svc.domain.chat import End, Finish, Prompt
@@ -54,9 +55,15 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     """Implements LlmService. The provider's work runs in a task of its own: see `Generate`."""
 
     def __init__(
-        self, runner: Runner, tools: ToolServicer, recorder: Recorder, *, max_generations: int, counters: Counters
+        self,
+        runners: Runners[Any],
+        tools: ToolServicer,
+        recorder: Recorder,
+        *,
+        max_generations: int,
+        counters: Counters,
     ) -> None:
-        self._runner = runner
+        self._runners = runners
         self._tools = tools
         self._recorder = recorder
         self._max_generations = max_generations
@@ -74,13 +81,15 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         so the provider is cancelled in ``finally``, which must not wait: a generator that is being closed may not.
         """
         prompt = await self._admit(request, context)
+        lent = await self._runners.borrow(request.agent)
         out = Outbox()
         tries: list[Try] = []
         start_ns = time.time_ns()
         outcome = _CANCELLED
-        work = asyncio.create_task(self._runner.run(prompt, out, tries), name="generation")
+        work = asyncio.create_task(lent.runner.run(prompt, out, tries), name="generation")
         self._running.add(work)
         work.add_done_callback(self._forget)
+        work.add_done_callback(lambda _: self._runners.give_back(lent))
         try:
             while pieces := await out.take():
                 for piece in pieces:
