@@ -56,6 +56,9 @@ class FakeSession(session_pb2_grpc.SessionServiceServicer):
             self.calls[event.call_id], commands = fold_event(known, session_wire.event_from(event), Policy())
             for command in commands:
                 self.order(command.ingress_id, session_wire.command_to(event.call_id, command, ""))
+        has_it = self.calls[event.call_id].agent
+        if event.agent and event.agent != has_it:
+            self.order(peer.client_id, session_wire.name_agent(event.call_id, has_it, ""))
         peer.ack(event.seq)
 
     def order(self, ingress_id: str, command: session_pb2.Command) -> None:

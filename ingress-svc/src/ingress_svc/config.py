@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from svc_runtime.config import ConfigError, setting
-from svc_runtime.toml_file import TomlFile
+from svc_runtime.config import setting
 
 from ingress_svc.domain import oauth
-from ingress_svc.domain.answers import Plan
 from ingress_svc.domain.schemes import UNASKED
-from ingress_svc.vapi_settings import read_plan
 
 APOLOGY = "Sorry, I lost my thread for a moment. Could you say that again, please?"
 
@@ -133,7 +129,7 @@ class Config:
         "VOICEMESH_OWNER_SECRET",
         "",
         meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): "
-        "what [vapi] of agent.toml asks, and [[tools]] beyond this machine. Needed where any are named.",
+        "what [vapi] of an agent file asks, and [[tools]] beyond this machine. Needed where any are named.",
         secret=True,
     )
     most_calls: int = setting(
@@ -145,7 +141,14 @@ class Config:
         meaning="Seconds without any event after which a call is given up as abandoned. Idle, not age: a call of an "
         "hour is normal.",
     )
-    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
+    agent_file: str = setting(
+        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
+    )
+    agents_dir: str = setting(
+        "VOICEMESH_AGENTS_DIR",
+        "agents",
+        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
+    )
     budget_file: str = setting("VOICEMESH_BUDGET_FILE", "budget.toml", meaning="The latency budget.")
     trace_one_in: int = setting(
         "VOICEMESH_TRACE_ONE_IN",
@@ -161,28 +164,3 @@ class Config:
         meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
     )
     log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
-
-
-def plan(config: Config) -> Plan:
-    """Return what the agent answers when Vapi asks. Raises ConfigError naming file and key."""
-    path = Path(config.agent_file)
-    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
-    found = read_plan(file.root, path.parent)
-    file.check()
-    if found.urls and not config.owner_secret:
-        raise ConfigError(
-            f"VOICEMESH_OWNER_SECRET is not set, and {config.agent_file} names a url below [vapi]: "
-            "that server could not tell our requests from a stranger's"
-        )
-    return found
-
-
-def apology(path: str) -> str:
-    """Return what the agent says when its model fails. Raises ConfigError naming file and key."""
-    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file", required=False)
-    # session-svc reads its own keys of this section.
-    agent = file.root.section("agent")
-    text = agent.text("apology", APOLOGY)
-    agent.refuse_misspelt()
-    file.check()
-    return text

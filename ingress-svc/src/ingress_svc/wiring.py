@@ -14,6 +14,7 @@ from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.server import Health
 
+from ingress_svc.adapters.agents import Agents
 from ingress_svc.adapters.answering import Answering
 from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.control import CallControl
@@ -29,8 +30,9 @@ from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
+from ingress_svc.agent_file import agents
 from ingress_svc.auth import auth
-from ingress_svc.config import Config, apology, plan
+from ingress_svc.config import Config
 from ingress_svc.domain.auth_doctor import Doctor
 from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
@@ -56,12 +58,14 @@ class Ingress:
             _control_hosts(config),
             self.counters,
         )
+        self._shelf = agents(config, self.counters)
+        chooser = Agents(self._shelf)
         self.calls = Calls(
             clock=clock,
             counters=self.counters,
             lateness=Lateness(clock.monotonic_s()),
             controls=self._controls,
-            apology=apology(config.agent_file),
+            agents=chooser,
             most_calls=config.most_calls,
             idle_s=config.idle_s,
         )
@@ -86,7 +90,6 @@ class Ingress:
             max_body_bytes=config.max_body_bytes,
             counters=self.counters,
         )
-        agents_plan = plan(config)
         self.answering = Answering(
             server=OwnerServer(config.owner_secret) if config.owner_secret else None,
             counters=self.counters,
@@ -96,7 +99,7 @@ class Ingress:
             calls=self.calls,
             mesh=self._mesh,
             answering=self.answering,
-            plan_of=lambda *_: agents_plan,
+            plan_of=lambda call, body: chooser.plan(call.agent if call is not None else "", body),
             phone=PhoneControls(self.calls, clock, self.counters),
             counters=self.counters,
             hold_s=config.hold_s,
@@ -148,6 +151,7 @@ class Ingress:
         self._watch.start()
         self._health.set("drain", True)
         self._background.keep("tick", self._keep_ticking)
+        self._background.keep("agents", self._shelf.keep_fresh)
         self._background.keep("health", self._keep_telling)
         await self._http.start()
 

@@ -79,7 +79,7 @@ class Settings:
         "VOICEMESH_OWNER_SECRET",
         "",
         meaning="Signs what goes to your own servers, as Vapi signs webhooks by default (x-signature, x-timestamp): "
-        "what [vapi] of agent.toml asks, and [[tools]] beyond this machine. Needed where any are named.",
+        "what [vapi] of an agent file asks, and [[tools]] beyond this machine. Needed where any are named.",
         secret=True,
     )
     max_tools: int = setting(

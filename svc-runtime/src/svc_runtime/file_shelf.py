@@ -209,7 +209,7 @@ class FileShelf(Generic[T]):
             right = f"{self._file} is the default one" if name == DEFAULT else f"a name has {_NAME_RULE}"
             raise ConfigError(f"{path}: {name!r} cannot be its name; {right}")
         raw = self._bytes_of(name, path)
-        version = _hash(raw)
+        version = version_of(raw)
         known = self._kept.get(name, {}).get(version)
         if known is not None:
             return known
@@ -223,7 +223,7 @@ class FileShelf(Generic[T]):
             return path.read_bytes()
         except OSError as error:
             absent = isinstance(error, FileNotFoundError)
-            was_absent = DEFAULT not in self.current or self.current[DEFAULT].version == _hash(b"")
+            was_absent = DEFAULT not in self.current or self.current[DEFAULT].version == version_of(b"")
             if absent and was_absent and name == DEFAULT and not self._required:
                 return b""
             hint = f"; {self._hint}" if self._hint and name == DEFAULT else ""
@@ -246,7 +246,8 @@ class FileShelf(Generic[T]):
             return {self._folder: error.errno}
 
 
-def _hash(raw: bytes) -> str:
+def version_of(raw: bytes) -> str:
+    """Return the version of a file with these bytes."""
     return blake2b(raw, digest_size=4).hexdigest()
 
 

@@ -211,13 +211,6 @@ class Section:
                 named = f"[{_bare(key)}]" if is_table else self._named(key)
                 self._problems.append(_Problem((*self._path, key), f"{named} is not known; {help_}"))
 
-    def refuse_misspelt(self) -> None:
-        """Do the same for those close to a key that was asked for: in a section that others read too."""
-        for key in self._table:
-            near = difflib.get_close_matches(key, self._asked, n=1, cutoff=0.75)
-            if key not in self._asked and near:
-                self.note(key, f"is not known; did you mean {near[0]}?")
-
     def _take(self, key: str, default: Any) -> Any:
         self._asked[key] = None
         return self._table.get(key, default)

@@ -1,8 +1,8 @@
 """On which line of a TOML file a key stands: tomllib gives values without their places.
 
 Only for text that tomllib has read. Headers and ``key =`` at the start of a statement are found, dotted and quoted ones
-too. What stands inside a value (an inline table, an entry of a list) has the line of the key before it, and of an
-array of tables the first is told.
+too; the tables of ``[[name]]`` are called ``name[1]`` and so on. What stands inside a value (an inline table, an entry
+of a list) has the line of the key before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KeyPath = tuple[str, ...]
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
 _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
-_STATEMENT = re.compile(rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]\]?|(?P<key>{_DOTTED})[ \t]*=)")
+_STATEMENT = re.compile(rf"[ \t]*(?:(?P<list>\[?)\[[ \t]*(?P<header>{_DOTTED})[ \t]*\]\]?|(?P<key>{_DOTTED})[ \t]*=)")
 _PART = re.compile(_KEY)
 # What a value is made of, as far as it tells where the value ends. Long quotes come first.
 _TOKEN = re.compile(
@@ -27,16 +27,21 @@ _TOKEN = re.compile(
 def lines_of(text: str) -> Mapping[KeyPath, int]:
     """Return the line, from 1, of every table and key that is written out."""
     lines: dict[KeyPath, int] = {}
+    entries: dict[KeyPath, int] = {}
     table: KeyPath = ()
     at = 0
     while at < len(text):
         statement = _STATEMENT.match(text, at)
         if statement is not None:
             header = statement["header"]
+            line = text.count("\n", 0, statement.start()) + 1
             path = _path(header or statement["key"])
             if header:
-                table = path
-            _note(lines, path if header else (*table, *path), text.count("\n", 0, statement.start()) + 1)
+                _note(lines, path, line)
+                path = table = _entered(path, entries, is_new=bool(statement["list"]))
+            else:
+                path = (*table, *path)
+            _note(lines, path, line)
             at = statement.end()
         at = _next_statement(text, at)
     return lines
@@ -45,6 +50,15 @@ def lines_of(text: str) -> Mapping[KeyPath, int]:
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
     """Return the line of ``path``, or of what it is in; 0 for nowhere."""
     return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), 0)
+
+
+def _entered(path: KeyPath, entries: dict[KeyPath, int], *, is_new: bool) -> KeyPath:
+    """Return the path of a header with the number of each list's entry that it is in."""
+    if is_new:
+        entries[path] = entries.get(path, 0) + 1
+    return tuple(
+        f"{key}[{entries[path[: at + 1]]}]" if path[: at + 1] in entries else key for at, key in enumerate(path)
+    )
 
 
 def _note(lines: dict[KeyPath, int], path: KeyPath, line: int) -> None:

@@ -188,7 +188,7 @@ def test_a_scheme_of_the_file_may_be_any_preset_under_another_name(tmp_path: Pat
     ("text", "problem"),
     [
         ("", "holds no scheme; write [scheme.some-name]"),
-        ("schema.a = 1", "schema is not known; did you mean scheme?"),
+        ("schema.a = 1", "[schema] is not known; did you mean scheme?"),
         ("scheme = 1", "scheme = 1 is not a table; write [scheme]"),
         (
             "[scheme.a]\nsignatureHeader = 'x'",

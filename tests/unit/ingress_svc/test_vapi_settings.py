@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from fakes.ingress import ROOT
-from ingress_svc.config import Config, plan
+from ingress_svc.agent_file import agents
+from ingress_svc.config import Config
 from ingress_svc.domain.answers import NOT_SET_UP, Plan, planned
 from ingress_svc.domain.asks import AssistantRequest, HandoffRequest, Kind, KnowledgeRequest, PredialRequest
 from ingress_svc.domain.asks import TransferRequest as Transfer
 from ingress_svc.domain.chat import ChatMessage
 from ingress_svc.vapi_settings import MOST_FILE_BYTES, read_plan
 from svc_runtime.config import ConfigError
+from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
 SAID = (ChatMessage("user", "the bill, please"),)
@@ -26,10 +28,14 @@ def read(text: str, folder: Path = Path()) -> Plan:
     return found
 
 
+def plan(config: Config) -> Plan:
+    return agents(config, Counters()).of("").value.plan
+
+
 def problems(text: str, folder: Path = Path()) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         read(text, folder)
-    return [line.removeprefix("agent.toml: ") for line in str(raised.value).splitlines()]
+    return [line.partition(": ")[2] for line in str(raised.value).splitlines()]
 
 
 def test_without_the_table_everything_is_as_safe_as_can_be() -> None:

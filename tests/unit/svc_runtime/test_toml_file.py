@@ -126,7 +126,7 @@ def test_a_list_of_tables_is_read_one_by_one_and_a_problem_says_in_which() -> No
     for table in tables:
         table.refuse_unknown()
     tables[1].missing('"whole"')
-    assert told(file) == ["[s.list[2]] wohle is not known; did you mean whole?", '[s.list[2]] needs "whole"']
+    assert told(file) == ["4: [s.list[2]] wohle is not known; did you mean whole?", '3: [s.list[2]] needs "whole"']
 
 
 @pytest.mark.parametrize("text", ["list = 3", "list = [1]", "[s.list]"])

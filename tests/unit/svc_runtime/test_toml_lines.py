@@ -36,7 +36,9 @@ last = 1979-05-27
 [[many]]
 one = 1
 [[many]]
-one = 2'''
+one = 2
+[many.below]
+two = 2'''
 
 
 def paths(table: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -60,7 +62,11 @@ def paths(table: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str,
         ("a.inline", 18),
         ("a.inline.y", 18),
         ("b", 19),
-        ("many.one", 22),
+        ("many", 21),
+        ("many[1].one", 22),
+        ("many[2]", 23),
+        ("many[2].one", 24),
+        ("many[2].below.two", 26),
         ("none", 0),
     ],
 )

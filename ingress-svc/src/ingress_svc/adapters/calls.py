@@ -17,6 +17,7 @@ from voicemesh.session.v1 import session_pb2
 from voicemesh.type.v1 import call_pb2
 
 from ingress_svc.adapters import wire
+from ingress_svc.adapters.agents import Agents
 from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
 from ingress_svc.adapters.control_lines import ControlLine, ControlLines
 from ingress_svc.adapters.generate import Generate, Run
@@ -62,6 +63,20 @@ class LiveCall:
     unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
     """What has no answer from bargein-svc yet, by event id, and what measures the way to its verdict."""
     control: ControlLine = field(default_factory=ControlLine)
+    agent: str = ""
+    """The agent that has the call, NAME@VERSION: our choice until session-svc has recorded one. Empty before either."""
+    agent_settled: bool = False
+    """Session-svc has it so."""
+
+    @property
+    def unsettled_agent(self) -> str:
+        """What session-svc is told of the agent: nothing more once it has it."""
+        return "" if self.agent_settled else self.agent
+
+    def has_agent(self, agent: str) -> None:
+        """Take what session-svc has recorded, if it has: it holds whatever was chosen here."""
+        if agent:
+            self.agent, self.agent_settled = agent, True
 
 
 class Calls:
@@ -74,7 +89,7 @@ class Calls:
         counters: Counters,
         lateness: Lateness,
         controls: ControlLines,
-        apology: str,
+        agents: Agents,
         most_calls: int,
         idle_s: float,
     ) -> None:
@@ -82,7 +97,7 @@ class Calls:
         self._counters = counters
         self._lateness = lateness
         self._controls = controls
-        self._apology = apology
+        self._agents = agents
         self._most_calls = most_calls
         self._idle_s = idle_s
         self._calls: OrderedDict[str, LiveCall] = OrderedDict()
@@ -120,6 +135,10 @@ class Calls:
         """Return the call if it is one that we know."""
         return self._calls.get(call_id)
 
+    def choose_agent(self, call: LiveCall, body: Callable[[], object]) -> None:
+        """Give the call to an agent, by what is said of it where it is first heard of."""
+        call.agent = self._agents.choose(body)
+
     def turn_of(self, call: LiveCall, outside: SpanRef | None = None) -> Turn:
         """Return the turn that is going on, opened if there is none."""
         if call.turn is None or call.turn.over:
@@ -128,9 +147,13 @@ class Calls:
 
     # --- requests -----------------------------------------------------------------------------------------------
 
-    def attach(self, call_id: str, request: LlmRequest, *, received_ns: int, outside: SpanRef | None) -> Attachment:
-        """Take a request for an answer, and ask session-svc for it."""
+    def attach(
+        self, call_id: str, request: LlmRequest, *, body: object, received_ns: int, outside: SpanRef | None
+    ) -> Attachment:
+        """Take a request for an answer, and ask session-svc for it. ``body`` is what the request was read from."""
         call = self.get(call_id)
+        if not call.agent:
+            self.choose_agent(call, lambda: body)
         self.learn_control(call, request.control_url)
         turn = call.turn
         if turn is not None and turn.log.number and turn.log.number < request.user_message_count:
@@ -206,11 +229,13 @@ class Calls:
             attempt=attachment.attempts,
             received_at_ms=attachment.received_ms,
             traceparent=self.turns.context(hop),
+            agent=call.unsettled_agent,
         )
         sent_ns = time.time_ns()
 
         def answered(outcome: stream.Outcome) -> None:
             if outcome.code == stream.OK:
+                call.agent_settled = True
                 self.turns.note(turn, "session.fold", sent_ns, span=hop, kind=Kind.CLIENT)
             else:
                 self._not_asked(call, attachment, outcome)
@@ -235,7 +260,7 @@ class Calls:
         attachment.answered = True
         if call.turn is not None:
             call.turn.log.failed = True
-        attachment.push(NO_GENERATION, self._apology)
+        attachment.push(NO_GENERATION, self._agents.apology(call.agent))
         attachment.close(effects.Finish.FAILED)
 
     # --- what the other services say ----------------------------------------------------------------------------
@@ -246,6 +271,7 @@ class Calls:
         kind = command.WhichOneof("kind")
         if kind == "start_generation":
             start = command.start_generation
+            call.has_agent(start.agent)
             self._answered(call, start.attachment_id)
             done = call.output.start(
                 start.generation,
@@ -273,6 +299,9 @@ class Calls:
         elif kind == "refuse_answer":
             self._answered(call, command.refuse_answer.attachment_id)
             done = call.output.refuse(command.refuse_answer.attachment_id)
+        elif kind == "name_agent":
+            call.has_agent(command.name_agent.agent)
+            return
         else:
             logs.get().warning("command.unknown", command_id=command.command_id)
             return
@@ -420,7 +449,8 @@ class Calls:
             call.runs.pop(effect.generation, None)
             if finish is effects.Finish.FAILED:
                 turn.log.failed = True
-                token(f" {self._apology}" if call.output.voice and call.output.voice.said else self._apology)
+                apology = self._agents.apology(call.agent)
+                token(f" {apology}" if call.output.voice and call.output.voice.said else apology)
             self._carry_out(call, call.output.finished(effect.generation, finish))
             first_ns = attachment.first_text_ns
             if first_ns and provider_first_token_us:
@@ -431,7 +461,14 @@ class Calls:
                 self.turns.end_later(call.call_id, turn, QUIET_TURN_S)
 
         call.runs[effect.generation] = self.generate.run(
-            call.call_id, effect, attachment.request, turn, token=token, tool_call=tool_call, finished=finished
+            call.call_id,
+            effect,
+            attachment.request,
+            turn,
+            agent=call.agent,
+            token=token,
+            tool_call=tool_call,
+            finished=finished,
         )
 
     def _write_tool_call(self, call: LiveCall, effect: effects.WriteToolCall) -> None:
@@ -473,7 +510,14 @@ class Calls:
 
     def _tell_playout(self, call: LiveCall, change: effects.PlayoutChanged) -> None:
         traceparent = self.turns.context(call.turn.root) if call.turn is not None else ""
-        event = wire.playout_event(call.call_id, change, now_ms=self._clock.now_ms(), traceparent=traceparent)
+        event = wire.playout_event(
+            call.call_id,
+            change,
+            now_ms=self._clock.now_ms(),
+            traceparent=traceparent,
+            agent=call.agent,
+            agent_settled=call.agent_settled,
+        )
         call.playing = wire.still_playing(event, call.playing)
         self.mesh.watch(event)
 

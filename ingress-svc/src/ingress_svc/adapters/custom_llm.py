@@ -42,7 +42,11 @@ class CustomLlm:
         call_id = asked.call_id or f"vapi:unnamed-{secrets.token_hex(8)}"
         outside = request.headers.get("traceparent")
         attachment = self._calls.attach(
-            call_id, asked, received_ns=received_ns, outside=parse_traceparent(outside) if outside else None
+            call_id,
+            asked,
+            body=body,
+            received_ns=received_ns,
+            outside=parse_traceparent(outside) if outside else None,
         )
         answer = "peer_closed"
         try:

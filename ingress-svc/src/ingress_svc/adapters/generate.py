@@ -66,13 +66,14 @@ class Generate:
         request: LlmRequest,
         turn: Turn,
         *,
+        agent: str,
         token: Token,
         tool_call: ToolCall,
         finished: Finished,
     ) -> Run:
         """Start, and return the handle that cancels. ``finished`` is called once, unless it was cancelled."""
         run = Run()
-        message = self._message(call_id, opened, request)
+        message = self._message(call_id, opened, request, agent)
 
         async def work() -> None:
             try:
@@ -137,13 +138,14 @@ class Generate:
     def _note(self, turn: Turn, span: Any, sent_ns: int, error: str) -> None:
         self.turns.note(turn, "llm.generate", sent_ns, span=span, kind=Kind.CLIENT, error=error)
 
-    def _message(self, call_id: str, opened: OpenGenerate, request: LlmRequest) -> llm_pb2.GenerateRequest:
+    def _message(self, call_id: str, opened: OpenGenerate, request: LlmRequest, agent: str) -> llm_pb2.GenerateRequest:
         message = llm_pb2.GenerateRequest(
             call_id=call_id,
             turn=opened.turn,
             generation=opened.generation,
             messages=[wire.message_to(entry) for entry in opened.messages],
             tools_json=request.tools_json,
+            agent=agent,
         )
         if request.temperature is not None:
             message.temperature = request.temperature

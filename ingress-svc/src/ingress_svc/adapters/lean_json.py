@@ -66,6 +66,14 @@ class _Body(TypedDict, total=False):
 _decoder = msgspec.json.Decoder(_Body)
 
 
+def whole(raw: bytes) -> object:
+    """Return all of a body that `parse` has read; nothing of one that has more in it than can be read."""
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        return {}
+
+
 def parse(raw: bytes) -> object:
     """Return the body with at least the fields that are read. Raises ValueError when it is not JSON."""
     try:

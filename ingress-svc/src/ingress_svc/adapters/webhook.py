@@ -117,7 +117,7 @@ class VapiWebhook:
             self._counters.add(WEBHOOKS, answer="asked")
             self._asked(webhook, body, parsed, received_ns, reply)
         else:
-            self._known(headers, webhook, received_ns, reply)
+            self._known(headers, webhook, raw, received_ns, reply)
 
     def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, parsed: object, received_ns: int, reply: SendReply) -> None:
         """Answer from the agent's plan. It opens no call, and no other service hears of it."""
@@ -133,8 +133,12 @@ class VapiWebhook:
 
         self._answering.answer(webhook, ask, self._plan_of(call, parsed), answer)
 
-    def _known(self, headers: Mapping[str, str], webhook: vapi.Webhook, received_ns: int, reply: SendReply) -> None:
+    def _known(
+        self, headers: Mapping[str, str], webhook: vapi.Webhook, raw: bytes, received_ns: int, reply: SendReply
+    ) -> None:
         call = self._calls.get(webhook.call_id)
+        if not call.agent:
+            self._calls.choose_agent(call, lambda: lean_json.whole(raw))
         self._calls.learn_control(call, webhook.control_url)
         outside = headers.get("traceparent")
         turn = self._calls.turn_of(call, parse_traceparent(outside) if outside else None)
@@ -162,6 +166,8 @@ class VapiWebhook:
             received_at_ms=received_ns // 1_000_000,
             traceparent=turns.context(hop),
             playing=call.playing,
+            agent=call.agent,
+            agent_settled=call.agent_settled,
         )
         if event is None:
             return True
@@ -199,11 +205,15 @@ class VapiWebhook:
         """Answer once session-svc's store has it, or 503 when that takes longer than the hold."""
         hop = self._calls.turns.child(ack)
         context = self._calls.turns.context(hop)
-        event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
+        event = wire.call_event(
+            webhook, received_at_ms=received_ns // 1_000_000, traceparent=context, agent=call.unsettled_agent
+        )
         sent_ns = time.time_ns()
 
         def settled(outcome: stream.Outcome) -> None:
             settled_ns = time.time_ns()
+            if outcome.code == stream.OK:
+                call.agent_settled = True
             answer(self._settled(webhook, outcome))
             if outcome.code == stream.OK:
                 self._calls.turns.note(

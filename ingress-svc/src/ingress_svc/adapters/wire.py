@@ -42,8 +42,10 @@ _STATE = {
 Report = effects.Started | effects.Ended | effects.Cut | effects.AttachmentClosed | effects.RequestCut
 
 
-def call_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str) -> session_pb2.CallEvent:
-    """Return what session-svc is told of a webhook that is not `Unknown`."""
+def call_event(
+    webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str, agent: str = ""
+) -> session_pb2.CallEvent:
+    """Return what session-svc is told of a webhook that is not `Unknown`. ``agent``: see the contract."""
     event = session_pb2.CallEvent(
         event_id=webhook.event_id,
         call_id=webhook.call_id,
@@ -53,6 +55,8 @@ def call_event(webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str) 
     )
     if traceparent:
         event.trace.traceparent = traceparent
+    if agent:
+        event.agent = agent
     _fill(event, webhook.body)
     return event
 
@@ -63,11 +67,19 @@ def watch_event(
     received_at_ms: int,
     traceparent: str,
     playing: bargein_pb2.PlayoutChanged | None = None,
+    agent: str = "",
+    agent_settled: bool = False,
 ) -> bargein_pb2.WatchEvent | None:
-    """Return what bargein-svc is told of a webhook; None when it has no bearing. ``playing``: see the contract."""
+    """Return what bargein-svc is told of a webhook; None when it has no bearing. ``playing``, ``agent``: see the
+    contract."""
     body = webhook.body
     event = bargein_pb2.WatchEvent(
-        event_id=webhook.event_id, call_id=webhook.call_id, at_ms=webhook.at_ms, received_at_ms=received_at_ms
+        event_id=webhook.event_id,
+        call_id=webhook.call_id,
+        at_ms=webhook.at_ms,
+        received_at_ms=received_at_ms,
+        agent=agent,
+        agent_settled=agent_settled,
     )
     if traceparent:
         event.trace.traceparent = traceparent
@@ -88,13 +100,21 @@ def watch_event(
 
 
 def playout_event(
-    call_id: str, change: effects.PlayoutChanged, *, now_ms: int, traceparent: str
+    call_id: str,
+    change: effects.PlayoutChanged,
+    *,
+    now_ms: int,
+    traceparent: str,
+    agent: str = "",
+    agent_settled: bool = False,
 ) -> bargein_pb2.WatchEvent:
     event = bargein_pb2.WatchEvent(
         event_id=f"playout:{change.generation}:{change.state.value}:{len(change.said_tail)}",
         call_id=call_id,
         at_ms=now_ms,
         received_at_ms=now_ms,
+        agent=agent,
+        agent_settled=agent_settled,
     )
     if traceparent:
         event.trace.traceparent = traceparent
@@ -133,9 +153,14 @@ def answer_requested(
     attempt: int,
     received_at_ms: int,
     traceparent: str,
+    agent: str = "",
 ) -> session_pb2.CallEvent:
     event = session_pb2.CallEvent(
-        event_id=f"ask:{attachment_id}:{attempt}", call_id=call_id, at_ms=received_at_ms, received_at_ms=received_at_ms
+        event_id=f"ask:{attachment_id}:{attempt}",
+        call_id=call_id,
+        at_ms=received_at_ms,
+        received_at_ms=received_at_ms,
+        agent=agent,
     )
     if traceparent:
         event.trace.traceparent = traceparent

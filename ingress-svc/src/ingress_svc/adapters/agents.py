@@ -1,0 +1,46 @@
+"""Which agent a call gets, from the files as they are now; and what ingress itself does in each agent's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from svc_runtime.file_shelf import FileShelf, Version
+
+from ingress_svc.agent_file import Agent
+from ingress_svc.domain.agents import DEFAULT, Choice, facts_of
+from ingress_svc.domain.answers import Plan
+
+
+class Agents:
+    """Asked once a call: what it chooses travels on as NAME@VERSION."""
+
+    def __init__(self, shelf: FileShelf[Agent]) -> None:
+        self._shelf = shelf
+        self._current = shelf.current
+        self._choice = _choice_of(shelf)
+
+    def choose(self, body: Callable[[], object]) -> str:
+        """Return the reference of the agent for the call that ``body`` is about.
+
+        ``body`` is called only where there is a choice: it may have to be parsed first.
+        """
+        return self._chosen(body).reference
+
+    def apology(self, reference: str) -> str:
+        return self._shelf.of(reference).value.apology
+
+    def plan(self, reference: str, body: object) -> Plan:
+        """Return what is answered when Vapi asks about a call, by the agent that has it or, where none has, by the one
+        that ``body``, parsed whole, leads to."""
+        version = self._shelf.of(reference) if reference else self._chosen(lambda: body)
+        return version.value.plan
+
+    def _chosen(self, body: Callable[[], object]) -> Version[Agent]:
+        if self._current is not self._shelf.current:
+            self._current, self._choice = self._shelf.current, _choice_of(self._shelf)
+        name = DEFAULT if self._choice.is_trivial else self._choice.name_for(facts_of(body()))
+        return self._current[name]
+
+
+def _choice_of(shelf: FileShelf[Agent]) -> Choice:
+    return Choice({name: version.value.match for name, version in shelf.current.items()})
