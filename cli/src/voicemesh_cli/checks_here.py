@@ -15,12 +15,14 @@ from typing import Any
 
 from bargein_svc import config as bargein
 from ingress_svc import config as ingress
+from ingress_svc.agent_file import agents
 from ingress_svc.auth import auth
 from llm_svc import config as llm
-from llm_svc.agent_model import load_models
+from llm_svc.agent_model import models
 from session_svc import config as session
 from svc_runtime.budget import Budget
 from svc_runtime.config import ConfigError, describe, load
+from svc_runtime.metrics import Counters
 
 from voicemesh_cli.checks import Result, fail, ok, warn
 from voicemesh_cli.config import Config
@@ -78,21 +80,22 @@ def settings(env: Mapping[str, str]) -> list[Result]:
     return found or [ok("settings", "every variable parses")]
 
 
-def files(agent_file: str, budget_file: str) -> list[Result]:
-    """Check agent.toml and budget.toml as the services read them."""
+def files(agent_file: str, agents_dir: str, budget_file: str) -> list[Result]:
+    """Check the agent files and budget.toml as the services read them."""
     found = []
+    place: dict[str, Any] = {"agent_file": agent_file, "agents_dir": agents_dir}
     agent_readers: tuple[Callable[[], object], ...] = (
-        lambda: load_models(Path(agent_file)),
-        lambda: session.policy(session.Config(agent_file=agent_file)),
-        lambda: bargein.load_policy(agent_file),
-        lambda: ingress.apology(agent_file),
+        lambda: models(llm.Settings(**place), Counters()),
+        lambda: session.agents(session.Config(**place), Counters()),
+        lambda: bargein.agents(bargein.Settings(**place), Counters()),
+        lambda: agents(ingress.Config(**place), Counters()),
     )
     for name, path, readers in (
         ("agent file", agent_file, agent_readers),
         ("budget file", budget_file, (lambda: Budget.load(budget_file),)),
     ):
         problems = dict.fromkeys(_problems(readers))
-        found += [fail(name, problem, f"correct {path}; docs/settings.md has its keys") for problem in problems]
+        found += [fail(name, problem, f"correct it; docs/settings.md has the keys of {path}") for problem in problems]
         found += [] if problems else [ok(name, path)]
     return found
 

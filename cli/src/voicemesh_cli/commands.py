@@ -129,8 +129,9 @@ async def show_call(
     if summary is None:
         raise NotFound(f"there is no call {call_id}; `voicemesh calls` lists them")
     events = [event async for page in source.pages(call_id=call_id) for event in page]
-    model = run.model_at(summary.started_at_ms) if run else ""
-    render.show_timeline(out, timeline.build(events), call_id=call_id, outcome=summary.outcome, model=model)
+    told = timeline.build(events)
+    model = run.model_at(summary.started_at_ms, told.agent) if run else ""
+    render.show_timeline(out, told, call_id=call_id, outcome=summary.outcome, model=model)
 
 
 async def show_calls(source: LogSource, out: Console, *, limit: int, as_json: bool, file: TextIO) -> None:

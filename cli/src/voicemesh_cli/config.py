@@ -21,7 +21,14 @@ class Config:
     )
     http_host: str = setting("VOICEMESH_HTTP_HOST", "127.0.0.1", meaning="Address that ingress listens on")
     http_port: int = setting("VOICEMESH_HTTP_PORT", 8080, meaning="Port that ingress listens on; 0 for any free one")
-    agent_file: str = setting("VOICEMESH_AGENT_FILE", "agent.toml", meaning="The agent: prompt, model, barge-in.")
+    agent_file: str = setting(
+        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
+    )
+    agents_dir: str = setting(
+        "VOICEMESH_AGENTS_DIR",
+        "agents",
+        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
+    )
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service has to finish its work after SIGTERM, before it is stopped"
     )

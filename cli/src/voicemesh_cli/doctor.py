@@ -48,7 +48,7 @@ async def examine(asked: Asked, config: Config, env: Mapping[str, str]) -> list[
     """Return the result of every check, in the order in which their remedies help."""
     state = StateDir(config.state_dir)
     found = [checks_here.python_version(), *checks_here.settings(env)]
-    found += checks_here.files(config.agent_file, env.get("VOICEMESH_BUDGET_FILE", "budget.toml"))
+    found += checks_here.files(config.agent_file, config.agents_dir, env.get("VOICEMESH_BUDGET_FILE", "budget.toml"))
     try:
         run = state.read_run()
         secret, llm_key = secrets_of(env, state, run)

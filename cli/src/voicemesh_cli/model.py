@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llm_svc.agent_model import ModelSpec, load_models
 from svc_runtime.config import ConfigError
+from svc_runtime.file_shelf import DEFAULT, version_of
 
 
 def described(agent_file: str | Path) -> str:
@@ -16,6 +17,14 @@ def described(agent_file: str | Path) -> str:
         return ""
     fallback = f"; when that fails, {_named(models.fallback)}" if models.fallback else ""
     return _named(models.primary) + fallback
+
+
+def reference(agent_file: str | Path) -> str:
+    """Return what the services call the default agent; empty where its file cannot be read."""
+    try:
+        return f"{DEFAULT}@{version_of(Path(agent_file).read_bytes())}"
+    except OSError:
+        return ""
 
 
 def _named(model: ModelSpec) -> str:

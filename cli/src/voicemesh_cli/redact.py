@@ -50,6 +50,8 @@ def redacted(logged: session_pb2.LoggedEvent) -> dict[str, Any]:
         "at_ms": event.at_ms,
         "received_at_ms": event.received_at_ms,
     }
+    if event.agent:
+        line["agent"] = event.agent
     return {**line, **_fields(getattr(event, kind))} if kind else line
 
 

@@ -35,6 +35,8 @@ def show_timeline(out: Console, timeline: Timeline, *, call_id: str, outcome: st
     out.print()
     _say(out, Text.assemble(("call ", "dim"), (printable(call_id), "bold")))
     _say(out, Text.assemble((_ending(timeline, outcome), "bold"), (f", {_numbers(timeline)}", "dim")))
+    if timeline.agent:
+        _say(out, Text(f"agent: {printable(timeline.agent)}", style="dim"))
     if model:
         _say(out, Text(f"model: {printable(model)}", style="dim"))
     out.print()

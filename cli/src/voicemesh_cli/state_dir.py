@@ -33,10 +33,13 @@ class Run:
     """The models that llm-svc has read from the agent file, for a person; empty where that is not known."""
     model_since_ms: int = 0
     """When llm-svc read them: what answered calls that began before is not known."""
+    model_agent: str = ""
+    """NAME@VERSION of the agent whose models they are."""
 
-    def model_at(self, at_ms: int) -> str:
-        """Return what answers a call that began at ``at_ms``; empty where that is not known."""
-        return self.model if at_ms >= self.model_since_ms else ""
+    def model_at(self, at_ms: int, agent: str) -> str:
+        """Return what answers a call of ``agent`` that began at ``at_ms``; empty where that is not known."""
+        is_it = at_ms >= self.model_since_ms and agent in ("", self.model_agent)
+        return self.model if is_it else ""
 
 
 class StateDir:

@@ -85,6 +85,8 @@ class Timeline:
     """How many generations were cut by the caller's words."""
     dropped: int
     """How many were dropped before the caller heard them, for any other reason."""
+    agent: str = ""
+    """NAME@VERSION of the agent that had the call; empty where the log does not say."""
 
 
 _PATH = (
@@ -302,7 +304,14 @@ def build(events: Iterable[pb.LoggedEvent]) -> Timeline:
         generations=len(story.generations),
         cut=len(cut),
         dropped=len(dropped),
+        agent=_agent(ordered),
     )
+
+
+def _agent(events: Iterable[pb.LoggedEvent]) -> str:
+    # The first of the log, whatever the reporter's clock says: so session-svc has it.
+    named = ((logged.cursor, logged.event.agent) for logged in events if logged.event.agent)
+    return min(named, default=(0, ""))[1]
 
 
 def words_heard(said: str, heard: str) -> int:

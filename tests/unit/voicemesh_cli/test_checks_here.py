@@ -52,8 +52,12 @@ def test_a_misspelt_setting_is_told_with_what_was_meant() -> None:
 
 def test_errors_of_the_agent_file_and_the_budget_are_told_with_their_keys(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text('[model]\nprovider = "openai"\n[barge_in]\nmin_words = 99\n')
-    told = "\n".join(_failed(checks_here.files(str(tmp_path / "agent.toml"), str(tmp_path / "budget.toml"))))
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents/sales.toml").write_text("[match]\n")
+    paths = [str(tmp_path / name) for name in ("agent.toml", "agents", "budget.toml")]
+    told = "\n".join(_failed(checks_here.files(*paths)))
     assert "name" in told
+    assert "sales.toml:1: [match] claims no call" in told
     assert "min_words" in told
     assert "budget.toml: cannot be read" in told
 

@@ -44,8 +44,16 @@ def test_no_private_text_of_any_kind_of_event_is_printed() -> None:
     assert len(hidden) >= 4
 
 
+def test_the_agent_is_told_where_an_event_names_it() -> None:
+    named = answered()
+    named.agent = "sales@00000001"
+    first, second = map(redacted, log(named, answered(5)))
+    assert first["agent"] == "sales@00000001"
+    assert "agent" not in second
+
+
 def test_the_fields_of_a_kind_never_cover_those_of_the_line() -> None:
-    own = {"cursor", "call_id", "call_seq", "event_id", "kind", "at_ms", "received_at_ms"}
+    own = {"cursor", "call_id", "call_seq", "event_id", "kind", "at_ms", "received_at_ms", "agent"}
     for field in pb.CallEvent.DESCRIPTOR.oneofs_by_name["kind"].fields:
         assert field.message_type is not None
         assert not own & set(field.message_type.fields_by_name)

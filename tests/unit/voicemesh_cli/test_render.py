@@ -101,6 +101,14 @@ def test_a_call_is_headed_by_how_it_ended_and_by_what_answered_it() -> None:
     assert " failed mesh after 0.0 s, 1 generation, 2 events\n\n" in file.getvalue()
 
 
+def test_a_call_is_headed_by_the_agent_that_the_log_named_first() -> None:
+    late, early = answered(50), started(10, 1)
+    late.agent, early.agent = "sales@1", "sales@2"
+    file = io.StringIO()
+    render.show_timeline(render.console(file, {}), build(log(late, early)), call_id="vapi:c", outcome="")
+    assert " 2 events\n agent: sales@1\n\n" in file.getvalue()
+
+
 def test_what_no_answer_was_asked_for_in_is_told_from_the_turns_by_its_place() -> None:
     file = io.StringIO()
     hop = t.Hop(name="ingress.ack", duration_us=4_000, budget_us=100_000, count=1)

@@ -61,8 +61,9 @@ def test_a_log_of_an_older_version_is_used_further_and_never_left_unread_in_sile
 
 
 def test_of_a_call_from_before_this_run_no_model_is_claimed() -> None:
-    run = Run(7, "", {}, "", model="scripted/booking", model_since_ms=5_000)
-    assert [run.model_at(at_ms) for at_ms in (4_999, 5_000)] == ["", "scripted/booking"]
+    run = Run(7, "", {}, "", model="scripted/booking", model_since_ms=5_000, model_agent="default@1")
+    assert [run.model_at(at_ms, "default@1") for at_ms in (4_999, 5_000)] == ["", "scripted/booking"]
+    assert [run.model_at(5_000, agent) for agent in ("", "default@2", "sales@1")] == ["scripted/booking", "", ""]
 
 
 def test_a_damaged_run_file_is_an_error_that_names_it(tmp_path: Path) -> None:
