@@ -80,11 +80,14 @@ class Caller:
 class Chaos:
     """All that may happen next, at the choice of a schedule."""
 
-    def __init__(self, world: World, caller: Caller, *, faults: bool = True, hang_up: bool = False) -> None:
+    def __init__(
+        self, world: World, caller: Caller, *, faults: bool = True, hang_up: bool = False, edits: bool = False
+    ) -> None:
         self.world = world
         self.caller = caller
         self.faults = faults
         self.may_hang_up = hang_up
+        self.edits = edits
 
     def run(self, schedule: Sequence[int], *, speaking: bool = True, models: bool = True) -> None:
         world = self.world
@@ -92,6 +95,8 @@ class Chaos:
             moves = world.deliveries() * 3 + world.work(models=models) * 2 + [lambda: world.advance(40)]
             if self.faults:
                 moves += self._faults()
+            if self.edits:
+                moves += [world.edit, *(ingress.forget_agent for ingress in world.ingresses)]
             if speaking:
                 moves += self._caller()
             moves[choice % len(moves)]()

@@ -15,6 +15,7 @@ from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
 from session_svc.domain import commands
 from voicemesh.bargein.v1 import bargein_pb2
+from voicemesh.session.v1 import session_pb2
 
 CALL = "vapi:1"
 ASK_AGAIN_MS = 1_000
@@ -27,6 +28,7 @@ class World(Protocol):
 
     now_ms: int
     judge: Judge
+    agent: str
 
     def next_beat(self) -> int: ...
 
@@ -131,6 +133,10 @@ class IngressSim:
         self.frozen = False
         self.playing: bargein_pb2.PlayoutChanged | None = None
         self.reports = 0
+        self.agent = ""
+        self.agent_settled = False
+        self.naming: set[int] = set()
+        """Events, by seq, whose answer settles the agent."""
         self.missed: list[Any] = []
         """What had been said to it when it thawed, and is not handled yet."""
 
@@ -138,18 +144,44 @@ class IngressSim:
 
     def webhook(self, webhook: vapi.Webhook) -> None:
         now_ms = self.world.now_ms
-        watched = wire.watch_event(webhook, received_at_ms=now_ms, traceparent="", playing=self.playing)
+        body = webhook.body
+        self.agent = self.agent or self.world.agent
+        watched = wire.watch_event(
+            webhook,
+            received_at_ms=now_ms,
+            traceparent="",
+            playing=self.playing,
+            agent=self.agent,
+            agent_settled=self.agent_settled,
+        )
         if watched is not None:
             self.bargein.submit(watched)
-        self.session.submit(wire.call_event(webhook, received_at_ms=now_ms, traceparent=""))
-        body = webhook.body
+        durable = not (isinstance(body, vapi.Words) and not body.final)
+        agent = self.unsettled_agent if durable else ""
+        self.session.submit(wire.call_event(webhook, received_at_ms=now_ms, traceparent="", agent=agent))
+        if durable:
+            self.naming.add(self.session.seq)
         if isinstance(body, vapi.SpeechEdge) and body.party is vapi.Party.AGENT and not body.started:
             self.carry_out(self.output.agent_fell_silent())
         if isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED:
             self.world.judge.told[self.name].ended = True
             self.carry_out(self.output.call_ended())
 
+    @property
+    def unsettled_agent(self) -> str:
+        return "" if self.agent_settled else self.agent
+
+    def has_agent(self, agent: str) -> None:
+        if agent:
+            self.agent, self.agent_settled = agent, True
+
+    def forget_agent(self) -> None:
+        """As a restart, or a call that was idle for long."""
+        self.agent, self.agent_settled = "", False
+        self.naming.clear()
+
     def post(self, attachment_id: str, messages: tuple[ChatMessage, ...]) -> Request:
+        self.agent = self.agent or self.world.agent
         self.lateness.tick(self.world.now_ms / 1000)
         request = Request(attachment_id, messages, self.world.now_ms, self.lateness.slept)
         self.requests[attachment_id] = request
@@ -182,8 +214,10 @@ class IngressSim:
             attempt=request.attempts,
             received_at_ms=request.received_ms,
             traceparent="",
+            agent=self.unsettled_agent,
         )
         self.session.submit(asked)
+        self.naming.add(self.session.seq)
         request.asks_at_ms.append(self.world.now_ms + ASK_AGAIN_MS)
 
     # --- the mesh to us ---
@@ -192,12 +226,17 @@ class IngressSim:
         kind, item = link.down.popleft()
         if kind == "ack":
             link.held.pop(item, None)
+            if link is self.session and item in self.naming:
+                self.naming.discard(item)
+                self.agent_settled = True
         elif kind == "echo":
             link.beats.discard(item)
         else:
             self.missed = [missed for missed in self.missed if missed is not item]
             if isinstance(item, commands.Command):
                 self.obey(item.order)
+            elif isinstance(item, session_pb2.Command):
+                self.has_agent(item.name_agent.agent)
             else:
                 self.world.judge.told[self.name].cuts.append((item.through_generation, item.spoken_at_ms))
                 self.carry_out(self.output.cut(item.through_generation, item.spoken_at_ms, item.rule.value))
@@ -208,6 +247,7 @@ class IngressSim:
             self.requests[order.attachment_id].answered = True
         if isinstance(order, commands.StartGeneration):
             told.newest_start = max(told.newest_start, order.generation)
+            self.has_agent(order.agent)
             messages = tuple(ChatMessage(message.role, message.content) for message in order.messages)
             done = output.start(
                 order.generation,
@@ -253,6 +293,7 @@ class IngressSim:
                 assert all(run.cancelled for run in self.runs), "two models at work for one voice"
                 tokens = deque(answer_to(effect.messages[-1].content))
                 self.runs.append(Run(effect.generation, tokens))
+                self.world.judge.ran.append((effect.generation, self.agent))
             elif isinstance(effect, effects.CancelGenerate):
                 for run in self.runs:
                     run.cancelled = run.cancelled or run.generation == effect.generation
@@ -261,7 +302,14 @@ class IngressSim:
                 self.ask(self.requests[effect.attachment_id])
             elif isinstance(effect, effects.PlayoutChanged):
                 now_ms = self.world.now_ms
-                told = wire.playout_event(CALL, effect, now_ms=now_ms, traceparent="")
+                told = wire.playout_event(
+                    CALL,
+                    effect,
+                    now_ms=now_ms,
+                    traceparent="",
+                    agent=self.agent,
+                    agent_settled=self.agent_settled,
+                )
                 self.playing = wire.still_playing(told, self.playing)
                 self.bargein.submit(told)
             elif not isinstance(effect, effects.WriteToolCall):
@@ -304,6 +352,8 @@ class IngressSim:
     def _missed_a_cut_of(self, generation: int) -> bool:
         told = Told()
         for item in self.missed:
+            if isinstance(item, session_pb2.Command):
+                continue
             cut = item.order if isinstance(item, commands.Command) else item
             if not isinstance(cut, commands.Order) or isinstance(cut, commands.CutGeneration):
                 told.cuts.append((cut.through_generation, cut.spoken_at_ms))

@@ -37,6 +37,8 @@ class Told:
 class Judge:
     told: dict[str, Told] = field(default_factory=dict)
     promises: dict[int, Promise] = field(default_factory=dict)
+    ran: list[tuple[int, str]] = field(default_factory=list)
+    """(generation, agent whose models ran it)."""
     left: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     """By attachment, the content that left: (generation, text)."""
     asked: dict[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bargein_svc.adapters import wire as bargein_wire
+from bargein_svc.adapters.calls import Agent, agent_for
 from bargein_svc.domain.events import Decision
 from bargein_svc.domain.verdict import NEW
 from bargein_svc.domain.verdict import Policy as BargeInPolicy
@@ -50,6 +51,7 @@ class SessionSim:
         self.links: dict[str, Link] = {}
         self.log: list[Any] = []
         self.outbox: dict[str, commands.Command] = {}
+        self.named: list[tuple[Link, Any]] = []
         self.alive = True
         self._forget()
 
@@ -63,6 +65,7 @@ class SessionSim:
     def die(self) -> None:
         """As kill -9: what was not committed is gone, and every stream."""
         self.alive = False
+        self.named = []
         self._forget()
         for link in self.links.values():
             link.lose()
@@ -78,7 +81,8 @@ class SessionSim:
             self.reopen(link)
 
     def reopen(self, link: Link) -> None:
-        link.reopen(command for command in self.outbox.values() if command.ingress_id == link.ingress)
+        named = [command for told, command in self.named if told is link]
+        link.reopen([*named, *(command for command in self.outbox.values() if command.ingress_id == link.ingress)])
 
     def take(self, link: Link, seq: int) -> None:
         if (link.ingress, seq) in self.acked:
@@ -94,6 +98,7 @@ class SessionSim:
         if event_pb.event_id in self.seen:
             for command in self.outbox.values():
                 self.links[command.ingress_id].send(command)
+            self._name_agent(link, event_pb)
             self._ack(link, seq)
             return
         event = session_wire.event_from(event_pb)
@@ -141,7 +146,14 @@ class SessionSim:
             self.links[command.ingress_id].send(command)
         self.seen.add(unit.event_id)
         for link, seq in unit.waiters:
+            self._name_agent(link, link.held.get(seq))
             self._ack(link, seq)
+
+    def _name_agent(self, link: Link, event: Any) -> None:
+        if event is not None and event.agent not in ("", self.call.agent):
+            command = session_wire.name_agent(CALL, self.call.agent, "")
+            self.named.append((link, command))
+            link.send(command)
 
     def _ack(self, link: Link, seq: int) -> None:
         self.acked[link.ingress, seq] = True
@@ -159,6 +171,7 @@ class BargeInSim:
 
     def restart(self) -> None:
         self.state = NEW
+        self.agent: Agent | None = None
         self.taken: set[tuple[str, int]] = set()
         for link in self.links.values():
             link.lose()
@@ -167,6 +180,8 @@ class BargeInSim:
     def take(self, link: Link, seq: int) -> None:
         if (link.ingress, seq) not in self.taken:
             self.taken.add((link.ingress, seq))
+            event_pb = link.held[seq]
+            self.agent = agent_for(self.agent, event_pb.agent, lambda _: BARGE_IN, settled=event_pb.agent_settled)
             for event in bargein_wire.events_of(link.held[seq]):
                 self.state, verdict = judge_words(self.state, event, BARGE_IN)
                 if verdict is not None and verdict.decision is Decision.CUT:
@@ -180,6 +195,8 @@ class World:
 
     def __init__(self, ingresses: int = 1) -> None:
         self.now_ms = 1_000_000
+        self.agent = "sales@0"
+        """What the files give the call to at the moment."""
         self.judge = Judge()
         self.session = SessionSim(self.judge)
         self.bargein = BargeInSim(self.judge)
@@ -189,6 +206,10 @@ class World:
             self.session.links[ingress.name] = ingress.session
             self.bargein.links[ingress.name] = ingress.bargein
         self._beats = 0
+
+    def edit(self) -> None:
+        """Somebody changes the agent's file, and every ingress has read it."""
+        self.agent = f"sales@{int(self.agent.partition('@')[2]) + 1}"
 
     def next_beat(self) -> int:
         self._beats += 1

@@ -10,26 +10,23 @@ from svc_runtime.background import Background
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import load
 from svc_runtime.feed import Feed
-from svc_runtime.file_shelf import FileShelf
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.bargein.v1.bargein_pb2_grpc import add_BargeInServiceServicer_to_server
 
 from bargein_svc.adapters.calls import Calls
 from bargein_svc.adapters.servicer import SHAPE, Judge, Servicer
-from bargein_svc.config import Settings, policy_in
+from bargein_svc.config import Settings, agents
 
 
 async def main() -> None:
     settings = load(Settings, os.environ)
     log = logs.setup("bargein-svc", settings.log_level)
     counters = Counters()
-    agents = FileShelf(settings.agent_file, settings.agents_dir, lambda _, file: policy_in(file), counters=counters)
+    shelf = agents(settings, counters)
     recorder = telemetry.recorder("bargein-svc", settings.otlp_endpoint, counters=counters)
     calls = Calls(most=settings.max_calls, idle_s=settings.idle_s)
-    judge = Judge(
-        lambda agent: agents.of(agent).value, calls, clock=SystemClock(), recorder=recorder, counters=counters
-    )
+    judge = Judge(lambda agent: shelf.of(agent).value, calls, clock=SystemClock(), recorder=recorder, counters=counters)
     feed = Feed(SHAPE, judge.handle, on_open=judge.opened)
 
     def register(grpc_server: grpc.aio.Server) -> None:
@@ -42,7 +39,7 @@ async def main() -> None:
     known_calls = Gauge("voicemesh.call.active", "Calls that this replica remembers.", lambda: len(calls))
     recorder.start()
     background = Background()
-    background.keep("agents", agents.keep_fresh)
+    background.keep("agents", shelf.keep_fresh)
     health = server.Health()
     health.watch("background", lambda: background.ok)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svc_runtime.config import setting
+from svc_runtime.file_shelf import FileShelf
+from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
 from bargein_svc.domain.packs import PACKS
@@ -56,6 +58,11 @@ class Settings:
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds that running work gets after SIGTERM before it is cut off."
     )
+
+
+def agents(settings: Settings, counters: Counters) -> FileShelf[Policy]:
+    """Return every agent's policy. Raises ConfigError with every problem of every file."""
+    return FileShelf(settings.agent_file, settings.agents_dir, lambda _, file: policy_in(file), counters=counters)
 
 
 def policy_in(file: TomlFile) -> Policy:

@@ -10,7 +10,6 @@ from svc_runtime.background import Background
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError, load
 from svc_runtime.feed import Feed
-from svc_runtime.file_shelf import FileShelf
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.session.v1 import session_pb2 as pb
@@ -21,7 +20,7 @@ from session_svc.adapters.retention import keep_forgetting
 from session_svc.adapters.servicer import SHAPE, Servicer
 from session_svc.adapters.sqlite_store import SqliteStore
 from session_svc.adapters.store import StoreFileError
-from session_svc.config import Config, policy_in, sync_of
+from session_svc.config import Config, agents, sync_of
 
 
 async def main() -> None:
@@ -29,12 +28,7 @@ async def main() -> None:
     logs.setup("session-svc", config.log_level)
     counters = Counters()
     recorder = telemetry.recorder("session-svc", config.otlp_endpoint, counters=counters)
-    agents = FileShelf(
-        config.agent_file,
-        config.agents_dir,
-        lambda _, file: policy_in(file, config),
-        counters=counters,
-    )
+    shelf = agents(config, counters)
     try:
         store = await SqliteStore.open(config.store, synchronous=sync_of(config))
     except StoreFileError as error:
@@ -47,7 +41,7 @@ async def main() -> None:
 
     table = CallTable(
         store,
-        lambda agent: agents.of(agent).value,
+        lambda agent: shelf.of(agent).value,
         clock=SystemClock(),
         recorder=recorder,
         counters=counters,
@@ -64,7 +58,7 @@ async def main() -> None:
     recorder.start()
     background = Background()
     background.keep("sweep", table.keep_swept)
-    background.keep("agents", agents.keep_fresh)
+    background.keep("agents", shelf.keep_fresh)
     background.keep("forget", lambda: keep_forgetting(store, SystemClock(), config.retention_h))
     health.watch("background", lambda: background.ok)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from svc_runtime.config import ConfigError, setting
+from svc_runtime.file_shelf import FileShelf
+from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
 from session_svc.domain.call import Policy
@@ -75,6 +77,11 @@ def sync_of(config: Config) -> Literal["normal", "full"]:
     if config.store_sync == "full":
         return "full"
     raise ConfigError(f"VOICEMESH_STORE_SYNC={config.store_sync!r} is neither normal nor full")
+
+
+def agents(config: Config, counters: Counters) -> FileShelf[Policy]:
+    """Return every agent's policy. Raises ConfigError with every problem of every file."""
+    return FileShelf(config.agent_file, config.agents_dir, lambda _, file: policy_in(file, config), counters=counters)
 
 
 def policy_in(file: TomlFile, config: Config) -> Policy:

@@ -15,6 +15,7 @@ from fakes.mesh_sim import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingress_svc.domain import vapi
+from session_svc.adapters import wire as session_wire
 from session_svc.domain.call import Status
 
 UNBOUND = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -128,6 +129,35 @@ def test_d17_three_corrections_give_exactly_one_answer_to_the_last(seed: int, in
     assert world.judge.complete("request-2")
 
 
+@settings(UNBOUND, max_examples=500)
+@given(SEEDS, TURNS, st.integers(1, 2))
+def test_a_call_keeps_its_agent_while_files_change_and_ingresses_forget(seed: int, turns: int, ingresses: int) -> None:
+    """Every answer is the models' of the version that session-svc recorded first, and so is the policy in the end."""
+    dice = Random(seed)
+    world = World(ingresses)
+    caller = Caller(world)
+    chaos = Chaos(world, caller, edits=True)
+    for _ in range(turns):
+        converse(world, caller, chaos, dice, noise=seed % 2 == 0)
+    all_at_rest(world)
+    agent = world.session.call.agent
+    first = next(event.agent for row in world.session.log if (event := session_wire.from_log(row)).agent)
+    assert agent == first
+    assert {ran for _, ran in world.judge.ran} <= {agent}
+    for ingress in world.ingresses:
+        ingress.forget_agent()
+        world.edit()
+        caller.utterance = []
+        caller.speak(ingress)
+        caller.finish(ingress)
+        all_at_rest(world)
+        caller.speak(ingress)
+        all_at_rest(world)
+        assert ingress.agent == agent
+        assert world.bargein.agent is not None
+        assert world.bargein.agent.reference == agent
+
+
 # --- the scenarios by name --------------------------------------------------------------------------------------------
 
 
@@ -224,6 +254,22 @@ def test_a_late_start_after_a_cut() -> None:
     assert not holder.output.may_write(1)
     all_at_rest(world)
     assert said_on(world, request) == ""
+
+
+def test_an_agent_that_is_changed_in_mid_call_is_the_next_calls() -> None:
+    """The file changes while the answer runs; the ingress that holds it is lost, another goes on."""
+    world = World(2)
+    caller, (holder, other) = Caller(world), world.ingresses
+    first = speaking(world, caller, holder)
+    world.edit()
+    caller.hear()
+    second = asking(world, caller, other)
+    assert other.agent != holder.agent
+    all_at_rest(world)
+    assert world.judge.complete(second.attachment_id)
+    assert not world.judge.complete(first.attachment_id)
+    assert [agent for _, agent in world.judge.ran] == ["sales@0", "sales@0"]
+    assert other.agent == holder.agent == "sales@0"
 
 
 def test_a_double_cut() -> None:

@@ -34,6 +34,15 @@ async def test_who_names_another_agent_is_told_which_it_is_before_the_answer(des
     assert desk.other.commands[0].name_agent.agent == ONE
 
 
+async def test_an_ingress_whose_stream_broke_is_told_once_more(desk: Desk) -> None:
+    """The feed would repeat its answer alone."""
+    await desk.take(named(caller("Hello.", 100), ONE))
+    desk.put(named(caller("Well.", 200), OTHER), sender=desk.other)
+    await desk.settle()
+    desk.table.connected(desk.other.client_id)
+    assert desk.other.told == [f"agent:{ONE}", "ack 2", f"agent:{ONE}"]
+
+
 async def test_a_second_delivery_is_told_too(desk: Desk) -> None:
     happened = caller("Hello.", 100)
     await desk.take(named(happened, ONE))

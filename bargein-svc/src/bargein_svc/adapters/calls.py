@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bargein_svc.domain.verdict import NEW, Policy, State
@@ -13,6 +14,13 @@ class Agent(NamedTuple):
 
     reference: str
     policy: Policy
+
+
+def agent_for(known: Agent | None, named: str, policy_of: Callable[[str], Policy], *, settled: bool) -> Agent:
+    """Return the agent that judges a call: the first that was ``named``, until one is ``settled``."""
+    if known is not None and (named in ("", known.reference) or (known.reference and not settled)):
+        return known
+    return Agent(named, policy_of(named))
 
 
 class Known(NamedTuple):

@@ -17,7 +17,7 @@ from voicemesh.bargein.v1 import bargein_pb2 as pb
 from voicemesh.bargein.v1.bargein_pb2_grpc import BargeInServiceServicer
 
 from bargein_svc.adapters import wire
-from bargein_svc.adapters.calls import Agent, Calls
+from bargein_svc.adapters.calls import Calls, agent_for
 from bargein_svc.domain.events import Decision, Rule, Verdict
 from bargein_svc.domain.verdict import Policy, step
 
@@ -94,7 +94,8 @@ class Judge:
     def _judge(self, peer: Peer, message: pb.WatchEvent) -> bool:
         start_ns = time.perf_counter_ns()
         known = self._calls.get(message.call_id)
-        state, agent = known.state, self._agent_for(known.agent, message)
+        state = known.state
+        agent = agent_for(known.agent, message.agent, self._policy_of, settled=message.agent_settled)
         judged = False
         for event in wire.events_of(message):
             state, verdict = step(state, event, agent.policy)
@@ -103,13 +104,6 @@ class Judge:
                 self._send(peer, message, verdict, work_ns=time.perf_counter_ns() - start_ns)
         self._calls.put(message.call_id, state, agent, self._clock.monotonic_s())
         return judged
-
-    def _agent_for(self, known: Agent | None, message: pb.WatchEvent) -> Agent:
-        """Return the agent whose policy judges: the first that was named, until another is settled."""
-        named = message.agent
-        if known is not None and (named in ("", known.reference) or (known.reference and not message.agent_settled)):
-            return known
-        return Agent(named, self._policy_of(named))
 
     def _send(self, peer: Peer, message: pb.WatchEvent, verdict: Verdict, *, work_ns: int) -> None:
         item = wire.verdict_message(verdict, call_id=message.call_id)

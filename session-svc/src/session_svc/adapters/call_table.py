@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +37,7 @@ MOST_GIVEN_UP = 500
 ROWS_AT_ONCE = 256
 """Rows folded before others have their turn: some 5 ms of work."""
 AGAIN_MS = 200
+NAMED_KEPT = 1_024
 
 DUPLICATES = "voicemesh.session.duplicates"
 EVENTS = "voicemesh.session.events"
@@ -77,6 +78,8 @@ class CallTable:
         self._epochs: dict[int, int] = {}
         self._elsewhere: dict[int, tuple[str, int]] = {}
         self._outbox = Outbox()
+        self._named: deque[tuple[str, pb.Command]] = deque(maxlen=NAMED_KEPT)
+        """Agents that an ingress was told of: when its stream breaks then, only the answer is repeated by itself."""
         self._batch: dict[str, list[Unit]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         counters.declare(DUPLICATES, "Events that came a second time and had no second effect.")
@@ -103,6 +106,9 @@ class CallTable:
 
     def connected(self, ingress_id: str) -> None:
         """Tell an ingress that has (re)opened its stream again what it may have missed."""
+        for told_id, command in self._named:
+            if told_id == ingress_id:
+                self._send(ingress_id, command)
         for command in self._outbox.of_ingress(ingress_id):
             self._send(ingress_id, command)
 
@@ -285,8 +291,9 @@ class CallTable:
         """Answer an event; whoever has chosen another agent for the call is told which one has it."""
         named = arrival.parsed.agent
         if named and arrival.asker is not None and cell.call is not None and named != cell.call.agent:
-            traceparent = arrival.event.trace.traceparent
-            self._send(arrival.asker.client_id, wire.name_agent(cell.call_id, cell.call.agent, traceparent))
+            command = wire.name_agent(cell.call_id, cell.call.agent, arrival.event.trace.traceparent)
+            self._named.append((arrival.asker.client_id, command))
+            self._send(arrival.asker.client_id, command)
         arrival.ack()
 
     def _failed(self, cell: Cell, units: Sequence[Unit], error: CommitError) -> None:
