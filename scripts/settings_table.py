@@ -47,6 +47,26 @@ AGENT = (
     ),
     Key("agent.apology", "a sentence", "ingress-svc", "What the agent says when its model fails."),
     Key(
+        "agent.builtin_tools",
+        "none",
+        "llm-svc",
+        "A list of tools that come with voicemesh: `end_call`, `transfer_call`, `tell_owner`.",
+    ),
+    Key("tools", "none", "llm-svc", "Tables `[[tools]]`: functions and endpoints of your own ([tools.md](tools.md))."),
+    Key(
+        "match.numbers",
+        "none",
+        "ingress-svc",
+        "Numbers that are called, E.164. `match` is in the files of the folder only, with one of its keys at least.",
+    ),
+    Key("match.assistant_ids", "none", "ingress-svc", "Vapi's assistant ids."),
+    Key(
+        "match.metadata",
+        "none",
+        "ingress-svc",
+        "A table of a call's metadata: texts, numbers, true or false. All of it must fit.",
+    ),
+    Key(
         "model.provider",
         "required",
         "llm-svc",
@@ -181,15 +201,18 @@ once. Lists are separated by commas; switches are `on` or `off`. A secret may st
 with `_FILE` to its path.
 """
 
-ANSWERING = """What it answers when Vapi asks. Everything is optional: without it each question gets a safe answer
-([answering.md](answering.md)). Paths start at the file's folder. A key that is not known is an error."""
+AGENTS = """The default agent; `VOICEMESH_AGENT_FILE` names the file. Files of the folder `VOICEMESH_AGENTS_DIR` have
+the same tables ([agents.md](agents.md)). They are read again when they change; a key that is not known is an error."""
+
+ANSWERING = """What an agent answers when Vapi asks. Everything is optional: without it each question gets a safe answer
+([answering.md](answering.md)). Paths start at the file's folder."""
 
 
 def page() -> str:
     """Return docs/settings.md as it should be."""
     lines = [HEAD, "| variable | default | read by | meaning |", "|---|---|---|---|"]
     lines += [_variable_row(variable, uses) for variable, uses in sorted(_variables().items())]
-    lines += ["", "## agent.toml", "", "The agent; `VOICEMESH_AGENT_FILE` names the file.", "", *_key_table(AGENT)]
+    lines += ["", "## agent.toml", "", AGENTS, "", *_key_table(AGENT)]
     lines += ["", ANSWERING, "", *_key_table(VAPI)]
     lines += ["", "## budget.toml", "", "The latency budget; `VOICEMESH_BUDGET_FILE` names the file. One table a hop,"]
     lines += ['such as `[hops."session.fold"]`.', "", *_key_table(BUDGET)]
