@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import aiohttp
@@ -107,7 +108,8 @@ class Answer:
 class Phone:
     """One call. Webhooks go out one after the other, so the log must have them in that order."""
 
-    def __init__(self, line: Line, call_id: str) -> None:
+    def __init__(self, line: Line, call_id: str, fields: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """``fields`` are laid over the call object of everything that is sent."""
         self.call_id = call_id
         self.url = line.url
         """Where webhooks and requests go: one of several ingress replicas."""
@@ -118,7 +120,9 @@ class Phone:
         self._line = line
         self._again: list[tuple[bytes, Posted]] = []
         self._last_ms = time.time_ns() // 1_000_000
-        self._envelope = Envelope(call_id, self._last_ms, {}, {"system_prompt": "You answer a restaurant's telephone."})
+        self._envelope = Envelope(
+            call_id, self._last_ms, fields, {"system_prompt": "You answer a restaurant's telephone."}
+        )
         self._history = [Message("system", self._envelope.system_prompt, self._last_ms, self._last_ms)]
 
     @property
@@ -322,8 +326,8 @@ class Line:
     dice: random.Random = field(default_factory=lambda: random.Random(2))
     answers: list[Answer] = field(default_factory=list)
 
-    def call(self, name: str = "call") -> Phone:
-        return Phone(self, f"{name}-{uuid.uuid4()}")
+    def call(self, name: str = "call", **fields: Any) -> Phone:
+        return Phone(self, f"{name}-{uuid.uuid4()}", fields)
 
 
 @asynccontextmanager
