@@ -52,7 +52,7 @@ class Version(Generic[T]):
 
 
 class FileShelf(Generic[T]):
-    """The files of a process. Belongs to one event loop; nothing here waits but `keep_fresh`."""
+    """The files of a process. Belongs to one event loop; ``read`` may be called in a thread."""
 
     def __init__(
         self,
@@ -106,17 +106,14 @@ class FileShelf(Generic[T]):
 
     def look(self) -> None:
         """Read at once what has changed since it was read last."""
-        stamps = self._stamps()
-        if stamps != self._taken:
-            self._seen = self._taken = stamps
-            self._reload()
+        self._seen = self._stamps()
+        if self._seen != self._taken:
+            self._adopt(self._seen, *self._read_all())
 
     def poll(self) -> None:
         """Read what has changed, once two polls have found it the same: nobody is writing it any more."""
-        stamps = self._stamps()
-        if stamps == self._seen:
-            self.look()
-        self._seen = stamps
+        if (stamps := self._settled()) is not None:
+            self._adopt(stamps, *self._read_all())
 
     async def keep_fresh(self) -> None:
         """Poll every second, and look at once on SIGHUP, for as long as the process runs."""
@@ -130,9 +127,9 @@ class FileShelf(Generic[T]):
                         await hung_up.wait()
                 if hung_up.is_set():
                     hung_up.clear()
-                    self.look()
-                else:
-                    self.poll()
+                    self._seen = self._stamps()
+                if (stamps := self._settled()) is not None:
+                    await self._reload(stamps)
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
 
@@ -152,8 +149,21 @@ class FileShelf(Generic[T]):
         log.warning("agent.unknown", reference=reference, used=stand_in.reference)
         return stand_in
 
-    def _reload(self) -> None:
-        current, problems = self._read_all()
+    async def _reload(self, stamps: _Stamps) -> None:
+        """Read in a thread: what a file names may be large, and others are waiting."""
+        before = self.current
+        found = await asyncio.to_thread(self._read_all)
+        # If not, somebody has looked meanwhile and read as much.
+        if self.current is before:
+            self._adopt(stamps, *found)
+
+    def _settled(self) -> _Stamps | None:
+        """Return how the files are when that is news and was so at the last look."""
+        before, self._seen = self._seen, self._stamps()
+        return self._seen if before == self._seen != self._taken else None
+
+    def _adopt(self, stamps: _Stamps, current: dict[str, Version[T]], problems: list[str]) -> None:
+        self._taken = stamps
         try:
             self._check(current)
         except ConfigError as error:
