@@ -89,6 +89,6 @@ async def test_a_tool_that_cannot_be_found_ends_the_start_with_one_line(tmp_path
         _, said = await process.communicate()
     assert process.returncode == 2
     assert said.decode().splitlines() == [
-        f'{tmp_path}/agent.toml: [tools[1]] python = "owners:hnag" names nothing in {tmp_path}/owners.py; did you '
+        f'{tmp_path}/agent.toml:5: [tools[1]] python = "owners:hnag" names nothing in {tmp_path}/owners.py; did you '
         "mean hang?"
     ]

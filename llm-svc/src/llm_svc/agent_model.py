@@ -9,6 +9,7 @@ from svc_runtime.file_shelf import FileShelf
 from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import Section, TomlFile
 
+from llm_svc.agent_tools import read_tools
 from llm_svc.config import Settings
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -48,15 +49,14 @@ class AgentModels:
 
 
 def models(settings: Settings, counters: Counters) -> FileShelf[AgentModels]:
-    """Return the models of every agent, without their keys. Raises ConfigError with every problem of every file."""
-    return FileShelf(
-        settings.agent_file,
-        settings.agents_dir,
-        lambda _, file: models_in(file),
-        counters=counters,
-        required=True,
-        hint=HINT,
-    )
+    """Return the models of every agent, without their keys, and look at their tools without loading them. Raises
+    ConfigError with every problem of every file."""
+
+    def read(_: str, file: TomlFile) -> AgentModels:
+        read_tools(file)
+        return models_in(file)
+
+    return FileShelf(settings.agent_file, settings.agents_dir, read, counters=counters, required=True, hint=HINT)
 
 
 def load_models(path: Path) -> AgentModels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,17 +18,6 @@ _KINDS = ("string", "integer", "number", "boolean", "object", "array")
 _TIMEOUT_S = 5.0
 """A caller who hears nothing for longer takes the line for dead."""
 _RETRIES = 2
-
-
-def load_tools(path: Path) -> AgentTools:
-    """Return the tools of the agent file at ``path``.
-
-    Raises ConfigError with every problem: the file, the key, its value, and what would be right.
-    """
-    file = TomlFile.read(path, hint="VOICEMESH_AGENT_FILE names the agent file")
-    tools = read_tools(file)
-    file.check()
-    return tools
 
 
 def read_tools(file: TomlFile) -> AgentTools:

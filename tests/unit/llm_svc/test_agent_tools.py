@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from llm_svc.agent_tools import load_tools
+from llm_svc.agent_tools import read_tools
 from llm_svc.domain.builtin_tools import BUILTIN
 from llm_svc.domain.tools import AgentTools, HttpSpec, Parameter, PythonSpec
 from svc_runtime.config import ConfigError
+from svc_runtime.toml_file import TomlFile
 
 SHIPPED = Path(__file__).parents[3] / "agent.toml"
 TOKEN = "sesame-3f9a"
@@ -17,7 +18,10 @@ TOKEN = "sesame-3f9a"
 def load(tmp_path: Path, text: str) -> AgentTools:
     path = tmp_path / "agent.toml"
     path.write_text(text, encoding="utf-8")
-    return load_tools(path)
+    file = TomlFile.read(path, hint="")
+    tools = read_tools(file)
+    file.check()
+    return tools
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -29,7 +33,7 @@ def problems(tmp_path: Path, text: str) -> list[str]:
 
 
 def test_the_shipped_agent_has_no_tools() -> None:
-    assert load_tools(SHIPPED) == AgentTools()
+    assert read_tools(TomlFile.read(SHIPPED, hint="")) == AgentTools()
 
 
 def test_the_tools_in_the_shipped_comments_are_valid(tmp_path: Path) -> None:
