@@ -172,7 +172,9 @@ def test_a_webhook_signed_with_the_same_secret_is_no_token() -> None:
 
 
 def test_an_expired_token_is_told_apart_from_one_that_nobody_knows() -> None:
-    verifier = Verifier([Credential(PRESETS["bearer"], ("other",)), Credential(OAuthScheme(), ("client-secret",))])
+    verifier = Verifier(
+        [Credential(PRESETS["bearer"], ("other",)), Credential(OAuthScheme(client_id="voicemesh"), ("client-secret",))]
+    )
     issued = TokenEndpoint("voicemesh", ["client-secret"], lifetime_s=60).issue(
         "", b"grant_type=client_credentials&client_id=voicemesh&client_secret=client-secret", 1_000.0
     )
