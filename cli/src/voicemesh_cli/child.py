@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -13,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+_LAUNCH = (sys.executable, "-S", "-E", str(Path(__file__).with_name("launch.py")))
+"""12 ms at the start of a service."""
 _MOST_LINE_BYTES = 1 << 20
 
 
@@ -63,6 +63,8 @@ class Child:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
+            *_LAUNCH,
+            str(os.getpid()),
             *self.service.command,
             env=dict(self.service.env),
             stdin=asyncio.subprocess.DEVNULL,
@@ -70,7 +72,6 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             # Ctrl-C in the terminal reaches the supervisor alone, which knows in what order to end the services.
             process_group=0,
-            preexec_fn=_die_with_parent(os.getpid()),
         )
         self._reader = asyncio.create_task(self._read())
 
@@ -121,18 +122,3 @@ def _short(entry: Mapping[str, object]) -> str:
 
 def how_it_ended(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit {code}"
-
-
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """Return what a child does before it runs, so that a killed supervisor leaves no service behind (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def before_exec() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            # The parent died before the line above.
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return before_exec
