@@ -17,7 +17,7 @@ from llm_svc.adapters.generation import Contender
 from llm_svc.adapters.openai import OpenAiModel
 from llm_svc.adapters.runners import Runners
 from llm_svc.adapters.scripted import ScriptedModel
-from llm_svc.adapters.servicer import GENERATIONS, OUTCOMES, LlmServicer
+from llm_svc.adapters.servicer import GENERATIONS, OUTCOMES, TOKENS, LlmServicer
 from llm_svc.adapters.tool import Toolset
 from llm_svc.adapters.tool_runs import ToolRuns
 from llm_svc.adapters.tool_servicer import ToolServicer
@@ -116,6 +116,14 @@ async def test_tokens_come_as_they_are_made_then_exactly_one_finished() -> None:
     assert (finished.finish, finished.model, finished.fell_back) == (llm_pb2.FINISH_STOP, "openai/a", False)
     assert (finished.prompt_tokens, finished.completion_tokens) == (7, 2)
     assert finished.provider_first_token_us > 0
+
+
+async def test_tokens_are_added_up_as_the_provider_counts_them() -> None:
+    counters = Counters()
+    async with serving(contender(PlannedModel("openai/a", WELL)), counters=counters) as (stub, _):
+        await all_of(stub)
+        await all_of(stub)
+    assert [counters.value(TOKENS, direction=direction) for direction in ("in", "out")] == [14, 4]
 
 
 async def test_the_first_token_does_not_wait_for_the_second() -> None:

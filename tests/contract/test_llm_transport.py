@@ -202,6 +202,15 @@ async def test_a_compressed_answer_is_read() -> None:
         assert await all_of(model) == WHOLE
 
 
+@pytest.mark.parametrize(("count", "taken"), [("21", 21), ("2147483648", 0), ("-1", 0), ("true", 0), ('"21"', 0)])
+async def test_a_count_that_cannot_be_one_is_none(count: str, taken: int) -> None:
+    usage = f'data: {{"choices": [], "usage": {{"prompt_tokens": {count}}}}}\n\n'
+    async with saying(HEAD, STOP + usage.encode()) as model:
+        end = (await all_of(model))[-1]
+    assert isinstance(end, End)
+    assert end.prompt_tokens == taken
+
+
 async def test_done_without_a_finish_reason_is_a_broken_stream_at_once() -> None:
     async def done(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -49,8 +49,11 @@ def started(at_ms: int, generation: int) -> pb.CallEvent:
     return event(at_ms, generation_started=pb.GenerationStarted(generation=generation))
 
 
-def ended(at_ms: int, generation: int, said: str) -> pb.CallEvent:
-    return event(at_ms, generation_ended=pb.GenerationEnded(generation=generation, said_text=said))
+def ended(at_ms: int, generation: int, said: str, *, tokens: tuple[int, int] = (0, 0)) -> pb.CallEvent:
+    body = pb.GenerationEnded(
+        generation=generation, said_text=said, prompt_tokens=tokens[0], completion_tokens=tokens[1]
+    )
+    return event(at_ms, generation_ended=body)
 
 
 def cut(at_ms: int, generation: int, said: str, *, spoken_at_ms: int, rule: str) -> pb.CallEvent:

@@ -82,6 +82,8 @@ def _numbers(timeline: Timeline) -> str:
     numbers = [counted(timeline.generations, "generation")]
     numbers += [f"{timeline.cut} cut by the caller"] if timeline.cut else []
     numbers += [f"{timeline.dropped} dropped unheard"] if timeline.dropped else []
+    tokens = timeline.tokens_in + timeline.tokens_out
+    numbers += [f"{timeline.tokens_in} tokens in, {timeline.tokens_out} out"] if tokens else []
     return ", ".join([*numbers, counted(timeline.events, "event")])
 
 

@@ -87,6 +87,9 @@ class Timeline:
     """How many were dropped before the caller heard them, for any other reason."""
     agent: str = ""
     """NAME@VERSION of the agent that had the call; empty where the log does not say."""
+    tokens_in: int = 0
+    """Of the prompts, as far as providers told; of a generation that was cut none does."""
+    tokens_out: int = 0
 
 
 _PATH = (
@@ -111,6 +114,8 @@ class _Generation:
     cut: pb.GenerationCut | None = None
     cut_at_ms: int = 0
     is_played: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 @dataclass(slots=True)
@@ -224,7 +229,9 @@ class _Story:
         self.add("mesh", at_ms, f"hears the caller barge in: rule {cut.rule or 'unnamed'}, {through} to cut")
 
     def _ended(self, ended: pb.GenerationEnded, at_ms: int) -> None:
-        self.generation(ended.generation, at_ms).said = ended.said_text
+        generation = self.generation(ended.generation, at_ms)
+        generation.said = ended.said_text
+        generation.tokens_in, generation.tokens_out = ended.prompt_tokens, ended.completion_tokens
         if ended.finish == pb.FINISH_REASON_FAILED:
             self.add("mesh", at_ms, f"generation {ended.generation} failed: the model broke off")
 
@@ -305,6 +312,8 @@ def build(events: Iterable[pb.LoggedEvent]) -> Timeline:
         cut=len(cut),
         dropped=len(dropped),
         agent=_agent(ordered),
+        tokens_in=sum(g.tokens_in for g in generations),
+        tokens_out=sum(g.tokens_out for g in generations),
     )
 
 

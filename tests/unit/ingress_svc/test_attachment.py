@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from fakes.streams import until
 from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
 from ingress_svc.domain.effects import Finish
-from ingress_svc.domain.vapi_llm import LlmRequest
+from ingress_svc.domain.vapi_llm import LlmRequest, ToolPiece
 
 
 @dataclass
@@ -68,6 +68,24 @@ async def test_a_frame_that_is_fenced_while_it_waits_does_not_leave(stream: bool
         body = await reading
     assert "stale" not in body
     assert "fresh" in body
+
+
+async def test_a_body_holds_nothing_that_was_cut_before_it_was_whole() -> None:
+    """Otherwise what came before the cut would leave after it."""
+    around = Around()
+    async with writing(around, stream=False) as (attachment, reading):
+        attachment.push(1, "cut")
+        await until(lambda: not attachment._wake.is_set())
+        around.fence = 1
+        attachment.close(Finish.STOP)
+        assert "cut" not in await reading
+
+
+async def test_a_body_does_not_hold_a_tool_call_that_broke_off() -> None:
+    async with writing(Around(), stream=False) as (attachment, reading):
+        attachment.push(1, ToolPiece(0, "c", "book", '{"par'))
+        attachment.close(Finish.FAILED)
+        assert "book" not in await reading
 
 
 @pytest.mark.parametrize("stream", [True, False])

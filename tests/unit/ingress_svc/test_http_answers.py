@@ -144,6 +144,54 @@ async def test_tool_calls_pass_through_as_the_model_wrote_them(at: Edge) -> None
     assert (answer.finish_reason, answer.done) == ("tool_calls", True)
 
 
+async def test_without_stream_a_tool_call_stands_whole_in_the_completion(at: Edge) -> None:
+    at.mesh.llm.script = Script(
+        pieces=("One moment.",),
+        finish=llm_pb2.FINISH_TOOL_CALLS,
+        tool_calls=[
+            llm_pb2.ToolCall(index=0, id="c1", name="book_table", arguments='{"party":'),
+            llm_pb2.ToolCall(index=0, arguments="4}"),
+        ],
+    )
+    async with openai.AsyncOpenAI(base_url=at.url + "/vapi/llm", api_key=SECRET, max_retries=0) as client:
+        completion = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": WORDS}])
+    [choice] = completion.choices
+    [call] = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert (call.id, call.function.name, call.function.arguments) == ("c1", "book_table", '{"party":4}')
+    assert (choice.message.content, choice.finish_reason) == ("One moment.", "tool_calls")
+
+
+async def test_the_real_openai_client_gets_the_token_counts_it_asks_for(at: Edge) -> None:
+    at.mesh.llm.script = Script(counts=(21, 6))
+    async with openai.AsyncOpenAI(base_url=at.url + "/vapi/llm", api_key=SECRET, max_retries=0) as client:
+        ask = client.chat.completions.create
+        whole = await ask(model="m", messages=[{"role": "user", "content": WORDS}])
+        stream = await ask(
+            model="m",
+            messages=[{"role": "user", "content": WORDS}],
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"call": {"id": CALL}},
+        )
+        chunks = [chunk async for chunk in stream]
+    for usage in (whole.usage, chunks[-1].usage):
+        assert usage is not None
+        assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (21, 6, 27)
+    assert [bool(chunk.choices) for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+    await until(recorded(at, "generation_ended"))
+    assert [(ended.prompt_tokens, ended.completion_tokens) for ended in at.mesh.session.of("generation_ended")] == [
+        (21, 6),
+        (21, 6),
+    ]
+
+
+async def test_whoever_does_not_ask_for_token_counts_gets_no_frame_without_choices(at: Edge) -> None:
+    at.mesh.llm.script = Script(counts=(21, 6))
+    answer = await (await at.provider.ask(WORDS)).all()
+    assert all(event["choices"] for event in answer.events)
+
+
 async def test_a_w3c_context_from_outside_reaches_the_model(at: Edge) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     body = json.dumps({"messages": [{"role": "user", "content": WORDS}], "stream": True, "call": {"id": CALL}})

@@ -19,6 +19,7 @@ from ingress_svc.domain.effects import (
     PlayoutState,
     RequestCut,
     Started,
+    Usage,
     Write,
     WriteToolCall,
 )
@@ -55,7 +56,7 @@ def sounding(generation: int = 1, *, said: str = "Four, then.", answers_until_ms
     return output
 
 
-def of(effects: list[Effect], *kinds: Any) -> list[Effect]:
+def of(effects: list[Effect], *kinds: Any) -> list[Any]:
     return [effect for effect in effects if isinstance(effect, kinds)]
 
 
@@ -91,6 +92,14 @@ def test_the_end_of_the_model_closes_the_request_while_the_agent_sounds_on() -> 
         PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "For when?", "a table for four"),
     ]
     assert output.voice is not None
+
+
+def test_token_counts_go_to_whoever_asked_and_into_the_record() -> None:
+    output = running(said="For when?")
+    effects = output.finished(1, Finish.STOP, Usage(21, 6))
+    assert [effect.usage for effect in of(effects, Close, Ended)] == [Usage(21, 6)] * 2
+    output.attached("b")
+    assert of(output.move(1, "b"), Close) == [Close("a"), Close("b", Finish.STOP, Usage(21, 6))]
 
 
 def test_barge_in_sees_the_end_of_what_was_said_and_no_more() -> None:

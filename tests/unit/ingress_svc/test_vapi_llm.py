@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingress_svc.domain import vapi
 from ingress_svc.domain.chat import ChatMessage
-from ingress_svc.domain.vapi_llm import DONE, BadReason, BadRequest, LlmRequest, SseEncoder, decode, error_body
+from ingress_svc.domain.effects import Usage
+from ingress_svc.domain.vapi_llm import (
+    DONE,
+    BadReason,
+    BadRequest,
+    LlmRequest,
+    SseEncoder,
+    ToolPiece,
+    decode,
+    error_body,
+)
 
 
 def read(body: object, *, header: str | None = None) -> LlmRequest:
@@ -258,9 +268,9 @@ def test_an_answer_in_words_is_the_sample() -> None:
 def test_an_answer_that_asks_for_a_tool_is_the_sample() -> None:
     sse = encoder()
     stream = sse.opening()
-    stream += sse.tool_call(0, call_id="call_000000000000000000000001", name="book_table")
-    stream += sse.tool_call(0, arguments='{"party_size": 4, ')
-    stream += sse.tool_call(0, arguments='"time": "19:00"}')
+    stream += sse.tool_call(ToolPiece(0, "call_000000000000000000000001", "book_table"))
+    stream += sse.tool_call(ToolPiece(0, arguments='{"party_size": 4, '))
+    stream += sse.tool_call(ToolPiece(0, arguments='"time": "19:00"}'))
     stream += sse.closing("tool_calls") + DONE
     expected = frames((SAMPLES / "custom_llm" / "response.tool-call.sse").read_bytes())
     expected[0]["choices"][0]["delta"]["content"] = ""
@@ -287,7 +297,7 @@ def test_any_text_under_any_names_comes_out_as_it_went_in(content: str, completi
 
 @given(st.integers(0, 9), st.text(), st.text(), st.text())
 def test_a_tool_call_comes_out_as_it_went_in(index: int, call_id: str, name: str, arguments: str) -> None:
-    [frame] = frames(encoder().tool_call(index, call_id=call_id, name=name, arguments=arguments))
+    [frame] = frames(encoder().tool_call(ToolPiece(index, call_id, name, arguments)))
     [piece] = frame["choices"][0]["delta"]["tool_calls"]
     assert piece["index"] == index
     assert (piece.get("id", ""), piece.get("type")) == (call_id, "function" if call_id else None)
@@ -302,6 +312,48 @@ def test_an_answer_without_streaming_is_one_body() -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]
     }
     assert json.loads(sse.completion("", finish_reason="length"))["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_body_gathers_each_call_from_its_pieces() -> None:
+    pieces = [
+        ToolPiece(1, "c1", "book", '{"party":'),
+        ToolPiece(0, "c0", "end_call", "{}"),
+        ToolPiece(1, arguments="4}"),
+    ]
+    message = json.loads(encoder().completion("", pieces, finish_reason="tool_calls"))["choices"][0]["message"]
+    assert message == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "book", "arguments": '{"party":4}'}},
+            {"id": "c0", "type": "function", "function": {"name": "end_call", "arguments": "{}"}},
+        ],
+    }
+    assert json.loads(encoder().completion("Bye.", pieces))["choices"][0]["message"]["content"] == "Bye."
+
+
+@given(st.lists(st.builds(ToolPiece, st.integers(0, 3), st.text(), st.text(), st.text())))
+def test_no_argument_of_a_call_is_lost_or_mixed_with_anothers(pieces: list[ToolPiece]) -> None:
+    message = json.loads(encoder().completion("", pieces))["choices"][0]["message"]
+    expected: dict[int, str] = {}
+    for piece in pieces:
+        expected[piece.index] = expected.get(piece.index, "") + piece.arguments
+    assert [call["function"]["arguments"] for call in message.get("tool_calls", [])] == list(expected.values())
+
+
+def test_token_counts_stand_in_a_body_and_in_a_frame_without_choices() -> None:
+    usage = {"prompt_tokens": 21, "completion_tokens": 6, "total_tokens": 27}
+    assert json.loads(encoder().completion("hi", usage=Usage(21, 6)))["usage"] == usage
+    [frame] = frames(encoder().usage(Usage(21, 6)))
+    assert (frame["choices"], frame["usage"]) == ([], usage)
+
+
+@pytest.mark.parametrize(
+    ("options", "wants"),
+    [({"include_usage": True}, True), ({"include_usage": 1}, False), ({}, False), (None, False), ([], False)],
+)
+def test_token_counts_are_streamed_only_to_those_who_clearly_ask(options: object, wants: bool) -> None:
+    assert read({"messages": [], "stream_options": options}).wants_usage is wants
 
 
 def test_an_error_has_openais_form() -> None:

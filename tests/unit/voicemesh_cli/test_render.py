@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from fakes.call_log import answered, caller, cut, event, heard, judged, log, speaks, started
+from fakes.call_log import answered, caller, cut, ended, event, heard, judged, log, speaks, started
 from rich.console import Console
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.type.v1 import call_pb2 as t
@@ -53,6 +53,16 @@ def test_a_file_gets_plain_text_of_100_columns_that_tells_heard_from_unheard() -
     assert "quebec.] (generation 1, heard 3 of 17 words)" in flat
     assert "rule stop_phrase" in text
     assert "OVER, the culprit" in text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"), [((21, 6), "1 generation, 21 tokens in, 6 out, 1 event"), ((0, 0), "n, 1 e")]
+)
+def test_tokens_are_shown_where_a_provider_counted_them(tokens: tuple[int, int], shown: str) -> None:
+    file = io.StringIO()
+    timeline = build(log(ended(10, 1, SAID, tokens=tokens)))
+    render.show_timeline(render.console(file, {}), timeline, call_id="vapi:c", outcome="")
+    assert shown in file.getvalue()
 
 
 def test_a_terminal_gets_colour_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

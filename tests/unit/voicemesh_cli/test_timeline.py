@@ -53,6 +53,11 @@ def test_a_callers_line_stands_where_the_caller_began_to_speak() -> None:
     assert [row.at_ms for row in _of(build(log(*_booking())), "caller")] == [1500, 4000]
 
 
+def test_the_tokens_of_a_call_are_those_of_its_generations() -> None:
+    timeline = build(log(ended(10, 1, SAID, tokens=(21, 6)), ended(20, 2, SAID), ended(30, 3, SAID, tokens=(40, 5))))
+    assert (timeline.tokens_in, timeline.tokens_out) == (61, 11)
+
+
 def test_other_words_and_times_give_another_timeline() -> None:
     one, other = build(log(*_booking())), build(log(*_booking(correction="Make it nine", cut_ms=5000)))
     assert one.rows != other.rows

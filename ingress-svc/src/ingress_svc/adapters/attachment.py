@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ingress_svc.domain.effects import Finish
-from ingress_svc.domain.vapi_llm import DONE, LlmRequest, SseEncoder
+from ingress_svc.domain.effects import Finish, Usage
+from ingress_svc.domain.vapi_llm import DONE, LlmRequest, SseEncoder, ToolPiece
 
 MayWrite = Callable[[int], bool]
 CaughtUp = Callable[[], Awaitable[None]]
@@ -27,7 +27,7 @@ _FINISH_REASON = {
 class Attachment:
     """One custom-LLM request, from its arrival to the last byte of its answer.
 
-    Others put frames in; `respond`, in the task of the request, is the only writer. Right before the bytes leave it
+    Others put pieces in; `respond`, in the task of the request, is the only writer. Right before the bytes leave it
     asks once more whether their generation may still write, so nothing of a cut generation leaves after the cut.
     """
 
@@ -57,26 +57,24 @@ class Attachment:
         self._caught_up = caught_up
         self._slept = slept
         self._cleared_sleeps = slept()
-        self._frames: list[tuple[int, bytes, str]] = []
+        self._pieces: list[tuple[int, str | ToolPiece]] = []
         self._finish: Finish | None = None
+        self._usage: Usage | None = None
         self._wake = asyncio.Event()
         self._encoder = SseEncoder(
             f"chatcmpl-{attachment_id}", model=request.model or "voicemesh", created_s=received_ms // 1000
         )
 
-    def push(self, generation: int, text: str) -> None:
-        """Queue text of a generation; behind the end nothing is taken."""
-        self._queue(generation, self._encoder.text(text), text)
-
-    def push_tool_call(self, generation: int, index: int, *, call_id: str, name: str, arguments: str) -> None:
-        """Queue a piece of a tool call."""
-        frame = self._encoder.tool_call(index, call_id=call_id, name=name, arguments=arguments)
-        self._queue(generation, frame, "")
-
-    def close(self, finish: Finish) -> None:
-        """End the answer behind what is queued; frames that are fenced by then are left out."""
+    def push(self, generation: int, piece: str | ToolPiece) -> None:
+        """Queue text, or a piece of a tool call, of a generation; behind the end nothing is taken."""
         if self._finish is None:
-            self._finish = finish
+            self._pieces.append((generation, piece))
+            self._wake.set()
+
+    def close(self, finish: Finish, usage: Usage | None = None) -> None:
+        """End the answer behind what is queued; pieces that are fenced by then are left out."""
+        if self._finish is None:
+            self._finish, self._usage = finish, usage
             self._wake.set()
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
@@ -94,15 +92,15 @@ class Attachment:
         await response.prepare(request)
         opening = self._encoder.opening()
         while True:
-            frames, finish = await self._next()
-            body = b"".join(frames)
+            await self._wait()
+            body, finish = b"".join(map(self._frame, self._take())), self._finish
             if body and not self.first_text_ns:
                 self.first_text_ns = time.time_ns()
             if body:
                 body = opening + body
                 opening = b""
             if finish is not None:
-                body += opening + self._encoder.closing(_FINISH_REASON[finish]) + DONE
+                body += opening + self._ending(finish)
             if body:
                 await response.write(body)
             if finish is not None:
@@ -111,22 +109,30 @@ class Attachment:
                 return response
 
     async def _respond_whole(self) -> web.StreamResponse:
-        """Answer a request with ``stream: false``: one JSON body at the end. Tool calls are only streamed."""
-        said: list[str] = []
-        while True:
+        """Answer a request with ``stream: false``: one JSON body at the end, of what may leave by then."""
+        finish = None
+        while finish is None:
             await self._wait()
-            frames, self._frames = self._frames, []
-            said += [text for generation, _, text in frames if self._allowed(generation)]
-            if self._finish is not None:
-                self._report_closed()
-                body = self._encoder.completion("".join(said), finish_reason=_FINISH_REASON[self._finish])
-                return web.Response(body=body, content_type="application/json")
+            finish = self._finish
+        pieces = self._take()
+        said = "".join(piece for piece in pieces if isinstance(piece, str))
+        # A call that broke off has half of its arguments; nobody should carry it out.
+        calls = [piece for piece in pieces if isinstance(piece, ToolPiece) and finish is not Finish.FAILED]
+        self._report_closed()
+        body = self._encoder.completion(said, calls, finish_reason=_FINISH_REASON[finish], usage=self._usage)
+        return web.Response(body=body, content_type="application/json")
 
-    async def _next(self) -> tuple[list[bytes], Finish | None]:
-        """Wait for frames or the end, and return what may leave now."""
-        await self._wait()
-        frames, self._frames = self._frames, []
-        return [frame for generation, frame, _ in frames if self._allowed(generation)], self._finish
+    def _take(self) -> list[str | ToolPiece]:
+        """Return what may leave now."""
+        pieces, self._pieces = self._pieces, []
+        return [piece for generation, piece in pieces if self._allowed(generation)]
+
+    def _frame(self, piece: str | ToolPiece) -> bytes:
+        return self._encoder.text(piece) if isinstance(piece, str) else self._encoder.tool_call(piece)
+
+    def _ending(self, finish: Finish) -> bytes:
+        counts = self._encoder.usage(self._usage) if self._usage and self.request.wants_usage else b""
+        return self._encoder.closing(_FINISH_REASON[finish]) + counts + DONE
 
     async def _wait(self) -> None:
         await self._wake.wait()
@@ -135,11 +141,6 @@ class Attachment:
         while self._cleared_sleeps != (sleeps := self._slept()):
             await self._caught_up()
             self._cleared_sleeps = sleeps
-
-    def _queue(self, generation: int, frame: bytes, text: str) -> None:
-        if self._finish is None:
-            self._frames.append((generation, frame, text))
-            self._wake.set()
 
     def _allowed(self, generation: int) -> bool:
         return generation == NO_GENERATION or self._may_write(generation)

@@ -28,7 +28,7 @@ from ingress_svc.domain.chat import ChatMessage, newest_half
 from ingress_svc.domain.control import Command, Outcome, Result
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
-from ingress_svc.domain.vapi_llm import LlmRequest
+from ingress_svc.domain.vapi_llm import LlmRequest, ToolPiece
 
 ASK_AGAIN_S = 1.0
 """An attachment without a command for so long asks session-svc once more."""
@@ -411,7 +411,7 @@ class Calls:
             elif isinstance(effect, effects.Close):
                 attachment = call.attachments.get(effect.attachment_id)
                 if attachment is not None:
-                    attachment.close(effect.finish)
+                    attachment.close(effect.finish, effect.usage)
             elif isinstance(effect, effects.PlayoutChanged):
                 self._tell_playout(call, effect)
             elif isinstance(effect, effects.OpenGenerate):
@@ -445,13 +445,13 @@ class Calls:
                 ),
             )
 
-        def finished(finish: effects.Finish, provider_first_token_us: int) -> None:
+        def finished(finish: effects.Finish, usage: effects.Usage | None, provider_first_token_us: int) -> None:
             call.runs.pop(effect.generation, None)
             if finish is effects.Finish.FAILED:
                 turn.log.failed = True
                 apology = self._agents.apology(call.agent)
                 token(f" {apology}" if call.output.voice and call.output.voice.said else apology)
-            self._carry_out(call, call.output.finished(effect.generation, finish))
+            self._carry_out(call, call.output.finished(effect.generation, finish, usage))
             first_ns = attachment.first_text_ns
             if first_ns and provider_first_token_us:
                 added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
@@ -474,13 +474,8 @@ class Calls:
     def _write_tool_call(self, call: LiveCall, effect: effects.WriteToolCall) -> None:
         attachment = call.attachments.get(effect.attachment_id)
         if attachment is not None:
-            attachment.push_tool_call(
-                effect.generation,
-                effect.index,
-                call_id=effect.call_id,
-                name=effect.name,
-                arguments=effect.arguments,
-            )
+            piece = ToolPiece(effect.index, effect.call_id, effect.name, effect.arguments)
+            attachment.push(effect.generation, piece)
 
     def _ask_again(self, call: LiveCall, attachment_id: str) -> None:
         attachment = call.attachments.get(attachment_id)

@@ -16,7 +16,7 @@ from voicemesh.llm.v1 import llm_pb2
 from ingress_svc.adapters import wire
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turn, Turns
-from ingress_svc.domain.effects import Finish, OpenGenerate, WriteToolCall
+from ingress_svc.domain.effects import Finish, OpenGenerate, Usage, WriteToolCall
 from ingress_svc.domain.vapi_llm import LlmRequest
 
 _FINISH = {
@@ -33,7 +33,10 @@ MODELS_TRIED = "voicemesh-models-tried"
 
 Token = Callable[[str], None]
 ToolCall = Callable[[WriteToolCall], None]
-Finished = Callable[[Finish, int], None]
+Finished = Callable[[Finish, Usage | None, int], None]
+"""How it ended, the provider's counts, and its time to the first token in microseconds, 0 where unknown."""
+
+_FAILED = (Finish.FAILED, None, 0)
 
 
 class Run:
@@ -77,18 +80,18 @@ class Generate:
 
         async def work() -> None:
             try:
-                finish, provider_us = await self._pieces(run, message, turn, opened.generation, token, tool_call)
+                ending = await self._pieces(run, message, turn, opened.generation, token, tool_call)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not leave a caller in silence
                 logs.get().exception("generation.failed", error, generation=opened.generation)
-                finish, provider_us = Finish.FAILED, 0
-            finished(finish, provider_us)
+                ending = _FAILED
+            finished(*ending)
 
         run.task = asyncio.get_running_loop().create_task(work())
         return run
 
     async def _pieces(
         self, run: Run, message: llm_pb2.GenerateRequest, turn: Turn, generation: int, token: Token, tool_call: ToolCall
-    ) -> tuple[Finish, int]:
+    ) -> tuple[Finish, Usage | None, int]:
         """Return how the generation ended. An llm-svc that is lost before its first piece is asked once more."""
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + self.first_piece_s
@@ -119,7 +122,8 @@ class Generate:
                             tool_call(WriteToolCall("", generation, call.index, call.id, call.name, call.arguments))
                         elif kind == "finished":
                             done = piece.finished
-                            return _FINISH.get(done.finish, Finish.FAILED), done.provider_first_token_us
+                            finish = _FINISH.get(done.finish, Finish.FAILED)
+                            return finish, _usage(done), done.provider_first_token_us
             except TimeoutError:
                 error = "timeout"
             except grpc.aio.AioRpcError as failed:
@@ -133,7 +137,7 @@ class Generate:
                 self._note(turn, span, sent_ns, error)
             break
         logs.get().warning("generation.failed", generation=generation, reason=error)
-        return Finish.FAILED, 0
+        return _FAILED
 
     def _note(self, turn: Turn, span: Any, sent_ns: int, error: str) -> None:
         self.turns.note(turn, "llm.generate", sent_ns, span=span, kind=Kind.CLIENT, error=error)
@@ -152,6 +156,12 @@ class Generate:
         if request.max_tokens is not None:
             message.max_tokens = request.max_tokens
         return message
+
+
+def _usage(done: llm_pb2.Finished) -> Usage | None:
+    # A prompt has at least one token: 0 of both is a provider that does not count.
+    counted = done.prompt_tokens or done.completion_tokens
+    return Usage(done.prompt_tokens, done.completion_tokens) if counted else None
 
 
 def _lost(failed: grpc.aio.AioRpcError) -> bool:

@@ -190,6 +190,9 @@ def report_event(
         event.generation_ended.generation = report.generation
         event.generation_ended.said_text = report.said_text
         event.generation_ended.finish = _FINISH[report.finish]
+        if report.usage is not None:
+            event.generation_ended.prompt_tokens = report.usage.prompt
+            event.generation_ended.completion_tokens = report.usage.completion
     elif isinstance(report, effects.Cut):
         event.generation_cut.generation = report.generation
         event.generation_cut.said_text = report.said_text

@@ -28,6 +28,14 @@ class Finish(Enum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counts them."""
+
+    prompt: int
+    completion: int
+
+
 class PlayoutState(Enum):
     PREPARING = "preparing"
     PLAYING = "playing"
@@ -76,6 +84,8 @@ class Close:
 
     attachment_id: str
     finish: Finish = Finish.STOP
+    usage: Usage | None = None
+    """None where the provider did not count, or was not let finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ class Ended:
     turn: int
     said_text: str = field(repr=False)
     finish: Finish = Finish.STOP
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from ingress_svc.domain.effects import (
     PlayoutState,
     RequestCut,
     Started,
+    Usage,
     Write,
     WriteToolCall,
 )
@@ -50,6 +51,7 @@ class Voice:
     """The end of the caller's words that it answers."""
     finish: Finish | None = None
     """How the model ended; None while it runs."""
+    usage: Usage | None = None
     said: list[str] = field(default_factory=list)
     calls: list[WriteToolCall] = field(default_factory=list)
 
@@ -142,16 +144,16 @@ class Output:
         voice.calls.append(piece)
         return [piece]
 
-    def finished(self, generation: int, finish: Finish) -> list[Effect]:
+    def finished(self, generation: int, finish: Finish, usage: Usage | None = None) -> list[Effect]:
         """The model has said all, or has failed after the words that stand at the end."""
         voice = self._running(generation)
         if voice is None:
             return []
-        voice.finish = finish
+        voice.finish, voice.usage = finish, usage
         self.attachments.discard(voice.attachment_id)
         effects: list[Effect] = [
-            Close(voice.attachment_id, finish),
-            Ended(generation, voice.turn, voice.said_text, finish),
+            Close(voice.attachment_id, finish, usage),
+            Ended(generation, voice.turn, voice.said_text, finish, usage),
         ]
         if voice.said:
             return [*effects, self._playing(voice)]
@@ -189,7 +191,7 @@ class Output:
         effects += voice.calls
         if voice.finish is not None:
             self.attachments.remove(attachment_id)
-            effects.append(Close(attachment_id, voice.finish))
+            effects.append(Close(attachment_id, voice.finish, voice.usage))
         return effects
 
     def replay(self, generation: int, attachment_id: str, said_text: str, answers_until_ms: int) -> list[Effect]:

@@ -2,11 +2,12 @@
 
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingress_svc.domain.chat import ChatMessage, json_text, read_message, role_of
 from ingress_svc.domain.control_url import sent_control_url
+from ingress_svc.domain.effects import Usage
 from ingress_svc.domain.fields import line, visible
 
 DONE = b"data: [DONE]\n\n"
@@ -46,6 +47,8 @@ class LlmRequest:
     max_tokens: int | None = None
     tools_json: str = field(default="", repr=False)
     """JSON array as sent, compact; empty for none."""
+    wants_usage: bool = False
+    """Whether a stream is to end with the token counts; a whole completion has them anyway."""
     dropped_messages: int = 0
     """Messages with an unknown role, which were left out."""
     control_url: str = field(default="", repr=False)
@@ -73,6 +76,7 @@ def decode(body: object, *, header_call_id: str | None) -> LlmRequest:
         temperature=_number(body.get("temperature"), most=2),
         max_tokens=_max_tokens(body),
         tools_json=_tools_json(body.get("tools")),
+        wants_usage=isinstance(options := body.get("stream_options"), dict) and options.get("include_usage") is True,
         dropped_messages=len(items) - len(messages),
         control_url=sent_control_url(call) if isinstance(call := body.get("call"), dict) else "",
     )
@@ -108,10 +112,21 @@ def error_body(message: str, *, kind: str, code: str | None = None, param: str |
     return _json({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
+@dataclass(frozen=True, slots=True)
+class ToolPiece:
+    """A piece of tool call ``index``: the first names call and function, the others add to the arguments."""
+
+    index: int
+    call_id: str = ""
+    name: str = ""
+    arguments: str = field(default="", repr=False)
+
+
 class SseEncoder:
     """Writes one completion as frames of `chat.completion.chunk`.
 
-    ``opening``, any number of ``text`` and ``tool_call``, ``closing``, then ``DONE``. Every frame is pure ASCII.
+    ``opening``, any number of ``text`` and ``tool_call``, ``closing``, ``usage`` where it was asked for, then ``DONE``.
+    Every frame is pure ASCII.
     """
 
     def __init__(self, completion_id: str, *, model: str, created_s: int) -> None:
@@ -132,24 +147,31 @@ class SseEncoder:
         """The hot path: once per token, so only the text itself is encoded."""
         return b"%b%b%b" % (self._text_before, _json(content), self._text_after)
 
-    def tool_call(self, index: int, *, call_id: str = "", name: str = "", arguments: str = "") -> bytes:
-        """A piece of tool call ``index``: the first names call and function, the others add to the arguments."""
-        function: dict[str, object] = {"name": name} if name else {}
-        piece: dict[str, object] = {"index": index}
-        if call_id:
-            piece |= {"id": call_id, "type": "function"}
-        piece["function"] = function | {"arguments": arguments}
-        return self._frame(_choice({"tool_calls": [piece]}))
+    def tool_call(self, piece: ToolPiece) -> bytes:
+        delta: dict[str, object] = {"index": piece.index}
+        if piece.call_id:
+            delta |= {"id": piece.call_id, "type": "function"}
+        delta["function"] = ({"name": piece.name} if piece.name else {}) | {"arguments": piece.arguments}
+        return self._frame(_choice({"tool_calls": [delta]}))
 
     def closing(self, finish_reason: str = "stop") -> bytes:
         """``finish_reason`` is stop, length or tool_calls; a cut generation closes with stop."""
         return self._frame(_choice({}, finish_reason))
 
-    def completion(self, content: str, *, finish_reason: str = "stop") -> bytes:
+    def usage(self, usage: Usage) -> bytes:
+        """Its list of choices is empty, so it is only for those who ask for it."""
+        return b"data: %b\n\n" % _json(self._head | {"choices": [], "usage": _counts(usage)})
+
+    def completion(
+        self, content: str, pieces: Sequence[ToolPiece] = (), *, finish_reason: str = "stop", usage: Usage | None = None
+    ) -> bytes:
         """Return the whole answer as the one JSON body of a request with `stream: false`."""
-        message = {"role": "assistant", "content": content}
+        message: dict[str, object] = {"role": "assistant", "content": content}
+        if pieces:
+            message |= {"content": content or None, "tool_calls": _calls(pieces)}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-        return _json(self._head | {"object": "chat.completion", "choices": [choice]})
+        body = self._head | {"object": "chat.completion", "choices": [choice]}
+        return _json(body | {"usage": _counts(usage)} if usage else body)
 
     def _frame(self, choices: list[dict[str, object]]) -> bytes:
         return b"data: %b\n\n" % _json(self._head | {"choices": choices})
@@ -164,3 +186,26 @@ def _json(value: object) -> bytes:
 
 def _choice(delta: dict[str, object], finish_reason: str | None = None) -> list[dict[str, object]]:
     return [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
+
+
+def _counts(usage: Usage) -> dict[str, object]:
+    total = usage.prompt + usage.completion
+    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
+
+
+def _calls(pieces: Sequence[ToolPiece]) -> list[dict[str, object]]:
+    """Return the calls that the pieces make up, in the order in which they began."""
+    by_index: dict[int, list[ToolPiece]] = {}
+    for piece in pieces:
+        by_index.setdefault(piece.index, []).append(piece)
+    return [
+        {
+            "id": next((piece.call_id for piece in call if piece.call_id), ""),
+            "type": "function",
+            "function": {
+                "name": next((piece.name for piece in call if piece.name), ""),
+                "arguments": "".join(piece.arguments for piece in call),
+            },
+        }
+        for call in by_index.values()
+    ]

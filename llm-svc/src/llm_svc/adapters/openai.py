@@ -269,5 +269,5 @@ def _count(chunk: Any, end: End) -> End:
     if not isinstance(usage, dict):
         return end
     counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
+    prompt, completion = (count if type(count) is int and 0 <= count < 2**31 else 0 for count in counts)
     return end._replace(prompt_tokens=prompt, completion_tokens=completion)

@@ -31,6 +31,7 @@ MODELS_TRIED = "voicemesh-models-tried"
 _CANCELLED = "cancelled"
 _GOOD = frozenset({_CANCELLED, *(finish.value for finish in Finish if finish is not Finish.FAILED)})
 GENERATIONS = "voicemesh.llm.generations"
+TOKENS = "voicemesh.llm.tokens"
 OUTCOMES = (
     _CANCELLED,
     *(finish.value for finish in Finish),
@@ -69,6 +70,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         self._max_generations = max_generations
         self._counters = counters
         counters.declare(GENERATIONS, "Generations by how they ended.", outcome=OUTCOMES)
+        counters.declare(TOKENS, "Tokens of finished generations, as their providers count.", direction=("in", "out"))
         self._running: set[asyncio.Task[Ended]] = set()
         self.feed = Feed(SHAPE, self._take_note)
 
@@ -96,6 +98,8 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                     yield piece_of(piece)
             ended = await self._ended(work, tries)
             outcome = ended.end.finish.value
+            self._counters.add(TOKENS, ended.end.prompt_tokens, direction="in")
+            self._counters.add(TOKENS, ended.end.completion_tokens, direction="out")
             yield finished_of(ended)
         except _Aborted as aborted:
             outcome = aborted.outcome

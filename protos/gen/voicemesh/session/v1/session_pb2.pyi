@@ -183,14 +183,18 @@ class GenerationStarted(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., attachment_id: _Optional[str] = ...) -> None: ...
 
 class GenerationEnded(_message.Message):
-    __slots__ = ("generation", "said_text", "finish")
+    __slots__ = ("generation", "said_text", "finish", "prompt_tokens", "completion_tokens")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SAID_TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     generation: int
     said_text: str
     finish: FinishReason
-    def __init__(self, generation: _Optional[int] = ..., said_text: _Optional[str] = ..., finish: _Optional[_Union[FinishReason, str]] = ...) -> None: ...
+    prompt_tokens: int
+    completion_tokens: int
+    def __init__(self, generation: _Optional[int] = ..., said_text: _Optional[str] = ..., finish: _Optional[_Union[FinishReason, str]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ...) -> None: ...
 
 class GenerationCut(_message.Message):
     __slots__ = ("generation", "said_text", "heard_text", "dropped_ms", "reason", "spoken_at_ms", "rule")
