@@ -93,6 +93,8 @@ class Chaos:
         world = self.world
         for choice in schedule:
             moves = world.deliveries() * 3 + world.work(models=models) * 2 + [lambda: world.advance(40)]
+            if models:
+                moves += self._slowness()
             if self.faults:
                 moves += self._faults()
             if self.edits:
@@ -100,6 +102,15 @@ class Chaos:
             if speaking:
                 moves += self._caller()
             moves[choice % len(moves)]()
+
+    def _slowness(self) -> list[Move]:
+        return [
+            lambda run=run, at=ingress: at.is_slow(run)  # type: ignore[misc]
+            for ingress in self.world.ingresses
+            if not ingress.frozen
+            for run in ingress.runs
+            if not run.cancelled
+        ]
 
     def _caller(self) -> list[Move]:
         caller, moves = self.caller, list[Move]()
@@ -115,6 +126,7 @@ class Chaos:
             if caller.sent:
                 moves.append(lambda at=ingress: caller.again(at))  # type: ignore[misc]
             moves.append(lambda at=ingress: self._edge(at))  # type: ignore[misc]
+            moves += [lambda s=s, at=ingress: at.hear_of(s, accepted=False) for s in ingress.sayings if s.left]  # type: ignore[misc]
             moves.append(lambda at=ingress: caller.send(at, vapi.ProviderInterrupted()))  # type: ignore[misc]
             if self.may_hang_up and caller.requests:
                 moves.append(lambda at=ingress: caller.hang_up(at))  # type: ignore[misc]

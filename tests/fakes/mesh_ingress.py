@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fakes.mesh_judge import Judge, Told
+from fakes.mesh_judge import FILLER, Judge, Told
 from ingress_svc.adapters import wire
 from ingress_svc.domain import effects, vapi
 from ingress_svc.domain.chat import ChatMessage
@@ -86,16 +86,34 @@ class Run:
     generation: int
     tokens: deque[str]
     cancelled: bool = False
+    late: bool = False
+
+
+@dataclass(kw_only=True)
+class Writer:
+    """What lets content go, and catches up first after a sleep."""
+
+    cleared: int
+    catching_up: tuple[int, int, int] | None = None
+    """The barrier's beat, when it began, and the sleep that it clears."""
 
 
 @dataclass
-class Request:
+class Saying(Writer):
+    """An answer on its way to live call control."""
+
+    generation: int
+    text: str
+    left: bool = False
+
+
+@dataclass
+class Request(Writer):
     """An attachment, and the writer behind it."""
 
     attachment_id: str
     messages: tuple[ChatMessage, ...]
     received_ms: int
-    cleared: int
     answered: bool = False
     attempts: int = 0
     asks_at_ms: list[int] = field(default_factory=list)
@@ -105,8 +123,6 @@ class Request:
     """Closed by either side."""
     by_peer: bool = False
     apologised: bool = False
-    catching_up: tuple[int, int, int] | None = None
-    """The barrier's beat, when it began, and the sleep that it clears."""
 
     @property
     def has_work(self) -> bool:
@@ -129,8 +145,11 @@ class IngressSim:
         self.bargein = Link(name)
         self.requests: dict[str, Request] = {}
         self.runs: list[Run] = []
+        self.sayings: list[Saying] = []
         self.lateness = Lateness(world.now_ms / 1000)
         self.frozen = False
+        self.slow = False
+        """Every model takes too long to its first token."""
         self.playing: bargein_pb2.PlayoutChanged | None = None
         self.reports = 0
         self.agent = ""
@@ -183,7 +202,7 @@ class IngressSim:
     def post(self, attachment_id: str, messages: tuple[ChatMessage, ...]) -> Request:
         self.agent = self.agent or self.world.agent
         self.lateness.tick(self.world.now_ms / 1000)
-        request = Request(attachment_id, messages, self.world.now_ms, self.lateness.slept)
+        request = Request(attachment_id, messages, self.world.now_ms, cleared=self.lateness.slept)
         self.requests[attachment_id] = request
         self.world.judge.asked[attachment_id] = "".join(answer_to(messages[-1].content))
         self.output.attached(attachment_id)
@@ -196,7 +215,7 @@ class IngressSim:
 
     def _detach(self, request: Request) -> None:
         request.over = True
-        self.carry_out(self.output.peer_closed(request.attachment_id))
+        self.carry_out(self.output.peer_closed(request.attachment_id, answered=not request.by_peer))
 
     def ask(self, request: Request) -> None:
         if request.answered or request.over:
@@ -270,14 +289,21 @@ class IngressSim:
 
     def model_speaks(self, run: Run) -> None:
         voice = self.output.voice
-        assert run.cancelled or (voice is not None and not self.requests[voice.attachment_id].over), (
-            "a model for nobody"
-        )
+        wanted = voice is not None and (voice.aside is not None or not self.requests[voice.attachment_id].over)
+        assert run.cancelled or wanted, "a model for nobody"
+        if self.slow and not run.late:
+            self.is_slow(run)
+            return
         if run.tokens:
             self.carry_out(self.output.token(run.generation, run.tokens.popleft()))
         else:
             self.runs.remove(run)
             self.carry_out(self.output.finished(run.generation, effects.Finish.STOP))
+
+    def is_slow(self, run: Run) -> None:
+        """So long without a token that the caller is told to wait."""
+        run.late = True
+        self.carry_out(self.output.set_aside(run.generation, FILLER))
 
     # --- us to the world ---
 
@@ -297,6 +323,9 @@ class IngressSim:
             elif isinstance(effect, effects.CancelGenerate):
                 for run in self.runs:
                     run.cancelled = run.cancelled or run.generation == effect.generation
+            elif isinstance(effect, effects.SayAnswer):
+                assert self.sayings == [], "one answer is said twice at the same time"
+                self.sayings.append(Saying(effect.generation, effect.text, cleared=self.lateness.slept))
             elif isinstance(effect, effects.AskAgain):
                 self.requests[effect.attachment_id].answered = False
                 self.ask(self.requests[effect.attachment_id])
@@ -325,22 +354,8 @@ class IngressSim:
 
     def write(self, request: Request) -> None:
         """The last writer: catches up after a sleep, looks at the fence, and lets go."""
-        self.lateness.tick(self.world.now_ms / 1000)
-        if request.catching_up is None and request.cleared != self.lateness.slept:
-            beat = self.world.next_beat()
-            request.catching_up = (beat, self.world.now_ms, self.lateness.slept)
-            self.session.beat(beat)
-            self.bargein.beat(beat)
-        if request.catching_up is not None:
-            beat, began_ms, sleep = request.catching_up
-            waits = beat in self.session.beats or beat in self.bargein.beats
-            if waits and self.world.now_ms < began_ms + CAUGHT_UP_MS:
-                return
-            if waits:
-                self.missed = []  # a service that cannot be reached has nothing to say
-            request.catching_up, request.cleared = None, sleep
-            if request.cleared != self.lateness.slept:
-                return
+        if not self._caught_up(request):
+            return
         frames, request.frames = request.frames, []
         for generation, text in frames:
             if self.output.may_write(generation):
@@ -348,6 +363,42 @@ class IngressSim:
                 self.world.judge.wrote(self.name, request.attachment_id, generation, text)
         if request.closing:
             self._detach(request)
+
+    def say(self, saying: Saying) -> None:
+        """The other last writer: asks in the same way, and only beside no request."""
+        if saying.left or not self._caught_up(saying):
+            return
+        generation = saying.generation
+        if not self.output.let_say(generation):
+            self.sayings.remove(saying)
+            self.carry_out(self.output.withheld(generation))
+            return
+        assert not self._missed_a_cut_of(generation), f"{self.name} slept through the cut of {generation}"
+        assert all(request.over for request in self.requests.values()), f"{generation} was said into an open request"
+        self.world.judge.said(self.name, generation, saying.text)
+        saying.left = True
+
+    def hear_of(self, saying: Saying, *, accepted: bool = True) -> None:
+        """The provider has answered."""
+        self.sayings.remove(saying)
+        self.carry_out(self.output.said(saying.generation, accepted=accepted))
+
+    def _caught_up(self, writer: Writer) -> bool:
+        self.lateness.tick(self.world.now_ms / 1000)
+        if writer.catching_up is None and writer.cleared != self.lateness.slept:
+            beat = self.world.next_beat()
+            writer.catching_up = (beat, self.world.now_ms, self.lateness.slept)
+            self.session.beat(beat)
+            self.bargein.beat(beat)
+        if writer.catching_up is not None:
+            beat, began_ms, sleep = writer.catching_up
+            waits = beat in self.session.beats or beat in self.bargein.beats
+            if waits and self.world.now_ms < began_ms + CAUGHT_UP_MS:
+                return False
+            if waits:
+                self.missed = []  # a service that cannot be reached has nothing to say
+            writer.catching_up, writer.cleared = None, sleep
+        return writer.cleared == self.lateness.slept
 
     def _missed_a_cut_of(self, generation: int) -> bool:
         told = Told()

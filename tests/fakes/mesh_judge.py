@@ -18,6 +18,10 @@ class Promise(NamedTuple):
     """All that its model will say."""
 
 
+FILLER = "One moment."
+"""What the request of a slow turn ends with."""
+
+
 @dataclass
 class Told:
     """What has reached one ingress."""
@@ -43,6 +47,8 @@ class Judge:
     """By attachment, the content that left: (generation, text)."""
     asked: dict[str, str] = field(default_factory=dict)
     """By attachment, the whole answer to the words that it brought."""
+    aloud: dict[int, str] = field(default_factory=dict)
+    """By generation, what was said by live call control."""
 
     def promised(self, generation: int, promise: Promise) -> None:
         """A generation's number is given out once, whatever died since."""
@@ -50,16 +56,28 @@ class Judge:
         assert known == promise, f"generation {generation} was given out twice: {known}, {promise}"
 
     def wrote(self, ingress: str, attachment_id: str, generation: int, text: str) -> None:
-        told, promise = self.told[ingress], self.promises[generation]
-        assert not told.names(generation, promise), f"content of {generation} left {ingress} after its cut"
-        assert generation >= told.newest_start, f"{generation} spoke at {ingress} beside {told.newest_start}"
-        assert not told.ended, f"content of {generation} left {ingress} after the end of the call"
+        self._may_leave(ingress, generation)
         pieces = self.left.setdefault(attachment_id, [])
         pieces.append((generation, text))
         assert len({number for number, _ in pieces}) == 1, f"two generations spoke on {attachment_id}: {pieces}"
         said = self.text(attachment_id)
         wanted = self.asked[attachment_id]
-        assert wanted.startswith(said), f"{attachment_id} asked for {wanted!r} and got {said!r}"
+        assert wanted.startswith(said) or f"{FILLER} {wanted}".startswith(said), (
+            f"{attachment_id} asked for {wanted!r} and got {said!r}"
+        )
+
+    def said(self, ingress: str, generation: int, text: str) -> None:
+        """An answer was said aloud, behind a filler."""
+        self._may_leave(ingress, generation)
+        assert generation not in self.aloud, f"{generation} was said twice"
+        assert text == self.promises[generation].answer.strip(), f"{text!r} is not the answer of {generation}"
+        self.aloud[generation] = text
+
+    def _may_leave(self, ingress: str, generation: int) -> None:
+        told, promise = self.told[ingress], self.promises[generation]
+        assert not told.names(generation, promise), f"content of {generation} left {ingress} after its cut"
+        assert generation >= told.newest_start, f"{generation} spoke at {ingress} beside {told.newest_start}"
+        assert not told.ended, f"content of {generation} left {ingress} after the end of the call"
 
     def cut(self, ingress: str, generation: int) -> None:
         """A generation was cut for barge-in: something that reached this ingress must name it."""
@@ -77,4 +95,8 @@ class Judge:
         return "".join(text for _, text in self.left.get(attachment_id, []))
 
     def complete(self, attachment_id: str) -> bool:
-        return self.text(attachment_id) == self.asked[attachment_id]
+        """Whether all of the answer left: on the request, or aloud behind the filler that ended it."""
+        text, wanted = self.text(attachment_id), self.asked[attachment_id]
+        if text != FILLER:
+            return text in (wanted, f"{FILLER} {wanted}")
+        return self.aloud.get(self.left[attachment_id][0][0]) == wanted.strip()

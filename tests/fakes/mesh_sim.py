@@ -19,7 +19,7 @@ from bargein_svc.domain.events import Decision
 from bargein_svc.domain.verdict import NEW
 from bargein_svc.domain.verdict import Policy as BargeInPolicy
 from bargein_svc.domain.verdict import step as judge_words
-from fakes.mesh_ingress import CALL, IngressSim, Link, Request, answer_to
+from fakes.mesh_ingress import CALL, IngressSim, Link, Request, Saying, answer_to
 from fakes.mesh_judge import Judge, Promise, Told
 from session_svc.adapters import wire as session_wire
 from session_svc.domain import commands
@@ -193,7 +193,7 @@ class BargeInSim:
 class World:
     """One call and everything that may happen to it next."""
 
-    def __init__(self, ingresses: int = 1) -> None:
+    def __init__(self, ingresses: int = 1, *, slow: bool = False) -> None:
         self.now_ms = 1_000_000
         self.agent = "sales@0"
         """What the files give the call to at the moment."""
@@ -202,6 +202,7 @@ class World:
         self.bargein = BargeInSim(self.judge)
         self.ingresses = [IngressSim(f"ingress-{number}", self) for number in range(ingresses)]
         for ingress in self.ingresses:
+            ingress.slow = slow
             self.judge.told[ingress.name] = Told()
             self.session.links[ingress.name] = ingress.session
             self.bargein.links[ingress.name] = ingress.bargein
@@ -246,6 +247,7 @@ class World:
                 continue
             if models:
                 found += [lambda run=run, at=ingress: at.model_speaks(run) for run in ingress.runs]  # type: ignore[misc]
+            found += [lambda saying=saying, at=ingress: self._aloud(at, saying) for saying in ingress.sayings]  # type: ignore[misc]
             for request in ingress.requests.values():
                 if request.has_work:
                     found.append(lambda request=request, at=ingress: at.write(request))  # type: ignore[misc]
@@ -279,6 +281,9 @@ class World:
             link.down.append(("echo", number))
         elif number in link.held:
             service.take(link, number)
+
+    def _aloud(self, ingress: IngressSim, saying: Saying) -> None:
+        ingress.hear_of(saying) if saying.left else ingress.say(saying)
 
     def _ask(self, ingress: IngressSim, request: Request) -> None:
         request.asks_at_ms.pop(0)

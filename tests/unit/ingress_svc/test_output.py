@@ -23,7 +23,8 @@ from ingress_svc.domain.effects import (
     Write,
     WriteToolCall,
 )
-from ingress_svc.domain.output import TAIL_CHARS, Output
+from ingress_svc.domain.output import Output
+from ingress_svc.domain.voice import TAIL_CHARS
 
 ASKED = (ChatMessage("user", "a table for four"),)
 

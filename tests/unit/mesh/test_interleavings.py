@@ -54,10 +54,10 @@ def converse(world: World, caller: Caller, chaos: Chaos, dice: Random, *, noise:
     return request
 
 
-def play(seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool) -> None:
+def play(seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool, slow: bool = False) -> World:
     """A conversation, and at its end words that nobody speaks after: they get their whole answer, whatever went on."""
     dice = Random(seed)
-    world = World(ingresses)
+    world = World(ingresses, slow=slow)
     caller = Caller(world)
     chaos = Chaos(world, caller, faults=faults)
     for _ in range(turns):
@@ -67,6 +67,7 @@ def play(seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool) ->
     last = converse(world, caller, chaos, dice, noise=False)
     all_at_rest(world)
     assert world.judge.complete(last.attachment_id)
+    return world
 
 
 @settings(UNBOUND, max_examples=500)
@@ -91,6 +92,13 @@ def test_any_order_with_lost_streams_dying_services_and_frozen_writers(seed: int
 @given(SEEDS, TURNS, st.integers(1, 2))
 def test_any_order_with_a_caller_who_repeats_leaves_and_is_interrupted(seed: int, turns: int, ingresses: int) -> None:
     play(seed, turns, ingresses=ingresses, faults=seed % 2 == 0, noise=True)
+
+
+@settings(UNBOUND, max_examples=500)
+@given(SEEDS, TURNS, st.integers(1, 2))
+def test_any_order_where_every_answer_is_slow_and_said_aloud(seed: int, turns: int, ingresses: int) -> None:
+    world = play(seed, turns, ingresses=ingresses, faults=seed % 2 == 0, noise=seed % 3 == 0, slow=True)
+    assert world.judge.aloud
 
 
 @settings(UNBOUND, max_examples=150)

@@ -89,6 +89,16 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class SayAnswer:
+    """Say the answer to a slow turn by live call control. The last writer asks `Output.let_say` before it leaves, and
+    tells `Output.said` or `Output.withheld` what became of it.
+    """
+
+    generation: int
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class AskAgain:
     """Ask session-svc once more for an answer on this attachment: the one it had in mind is gone."""
 
@@ -160,6 +170,7 @@ Effect = (
     | Write
     | WriteToolCall
     | Close
+    | SayAnswer
     | AskAgain
     | PlayoutChanged
     | Started

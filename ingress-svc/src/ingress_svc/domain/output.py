@@ -8,6 +8,10 @@ order and twice.
                             └──────── cut ─────────────┴──▶ fenced: nothing of it leaves any more
 
 On Vapi a generation sounds on after its last token, until the provider says that the agent fell silent.
+
+The answer to a slow turn leaves the attachment, and still runs until it is said:
+
+    running ── set_aside ──▶ model runs ── model ends, no request open ──▶ SayAnswer ── let_say ──▶ said ──▶ sounding
 """
 
 from __future__ import annotations
@@ -23,45 +27,18 @@ from ingress_svc.domain.effects import (
     Cut,
     CutReason,
     Effect,
-    Ended,
     Finish,
     OpenGenerate,
     PlayoutChanged,
     PlayoutState,
     RequestCut,
+    SayAnswer,
     Started,
     Usage,
     Write,
     WriteToolCall,
 )
-
-TAIL_CHARS = 200
-"""How much bargein-svc sees of what was said (did it end in a question?) and of what it answers (is it repeated?)."""
-
-
-@dataclass(slots=True)
-class Voice:
-    """A generation that is running or sounding here."""
-
-    generation: int
-    turn: int
-    attachment_id: str
-    answers_until_ms: int
-    answered_tail: str = ""
-    """The end of the caller's words that it answers."""
-    finish: Finish | None = None
-    """How the model ended; None while it runs."""
-    usage: Usage | None = None
-    said: list[str] = field(default_factory=list)
-    calls: list[WriteToolCall] = field(default_factory=list)
-
-    @property
-    def running(self) -> bool:
-        return self.finish is None
-
-    @property
-    def said_text(self) -> str:
-        return "".join(self.said)
+from ingress_svc.domain.voice import TAIL_CHARS, Aside, Voice
 
 
 @dataclass(slots=True)
@@ -77,7 +54,9 @@ class Output:
     latest: int = 0
     """The newest generation that has held the output here."""
     attachments: set[str] = field(default_factory=set)
-    """Open requests."""
+    """Requests whose end has not been decided."""
+    open: set[str] = field(default_factory=set)
+    """Requests whose connection is open."""
     over: bool = False
     """The call has ended: nothing starts any more."""
 
@@ -87,6 +66,7 @@ class Output:
 
     def attached(self, attachment_id: str) -> None:
         self.attachments.add(attachment_id)
+        self.open.add(attachment_id)
 
     def start(
         self,
@@ -115,30 +95,34 @@ class Output:
         if attachment_id not in self.attachments:
             return effects + self._not_started(generation, turn, attachment_id, CutReason.PEER_CLOSED)
         asked = next((message.content for message in reversed(messages) if message.role == "user"), "")
-        self._hold(Voice(generation, turn, attachment_id, answers_until_ms, asked[-TAIL_CHARS:]))
+        voice = Voice(generation, turn, attachment_id, answers_until_ms, asked[-TAIL_CHARS:])
+        self._hold(voice)
         return [
             *effects,
             OpenGenerate(generation, turn, attachment_id, messages),
             Started(generation, attachment_id),
-            PlayoutChanged(generation, PlayoutState.PREPARING, answers_until_ms, answered_tail=asked[-TAIL_CHARS:]),
+            PlayoutChanged(generation, PlayoutState.PREPARING, answers_until_ms, answered_tail=voice.answered_tail),
         ]
 
     def token(self, generation: int, text: str) -> list[Effect]:
         """Take text from the model."""
-        voice = self._running(generation)
+        voice = self._thinking(generation)
         if voice is None or not text:
+            return []
+        if voice.aside is not None:
+            voice.aside.answer.append(text)
             return []
         first = not voice.said
         voice.said.append(text)
         effects: list[Effect] = [Write(voice.attachment_id, generation, text)]
         if first:
-            effects.append(self._playing(voice))
+            effects.append(voice.playing())
         return effects
 
     def tool_call(self, generation: int, *, index: int, call_id: str, name: str, arguments: str) -> list[Effect]:
         """Take a piece of a tool call from the model."""
-        voice = self._running(generation)
-        if voice is None:
+        voice = self._thinking(generation)
+        if voice is None or voice.aside is not None:
             return []
         piece = WriteToolCall(voice.attachment_id, generation, index, call_id, name, arguments)
         voice.calls.append(piece)
@@ -146,19 +130,71 @@ class Output:
 
     def finished(self, generation: int, finish: Finish, usage: Usage | None = None) -> list[Effect]:
         """The model has said all, or has failed after the words that stand at the end."""
-        voice = self._running(generation)
+        voice = self._thinking(generation)
         if voice is None:
             return []
-        voice.finish, voice.usage = finish, usage
+        voice.usage = usage
+        if voice.aside is not None:
+            return self._gathered(voice, voice.aside, finish)
+        voice.finish = finish
         self.attachments.discard(voice.attachment_id)
         effects: list[Effect] = [
             Close(voice.attachment_id, finish, usage),
-            Ended(generation, voice.turn, voice.said_text, finish, usage),
+            voice.ended(),
         ]
         if voice.said:
-            return [*effects, self._playing(voice)]
+            return [*effects, voice.playing()]
         self.voice = None
-        return [*effects, PlayoutChanged(generation, PlayoutState.OVER, voice.answers_until_ms)]
+        return [*effects, voice.over()]
+
+    def set_aside(self, generation: int, filler: str) -> list[Effect]:
+        """The model is slow: say ``filler``, end the request with it, and gather the answer to be said later.
+
+        Text behind a filler on a request that stays open would not be spoken (the provider waits for more of it).
+        """
+        voice = self._thinking(generation)
+        if voice is None or voice.aside is not None or voice.said or voice.calls:
+            return []
+        voice.aside = Aside()
+        voice.said.append(filler)
+        self.attachments.discard(voice.attachment_id)
+        return [
+            Write(voice.attachment_id, generation, filler),
+            Close(voice.attachment_id),
+            voice.playing(),
+        ]
+
+    def let_say(self, generation: int) -> bool:
+        """Whether the answer aside may leave at this moment; it counts as said from here on.
+
+        Not beside a request: what is said into an open one breaks it, and what it asks for is not decided yet.
+        """
+        voice = self._aside(generation)
+        if voice is None or self.open or not self.may_write(generation):
+            return False
+        voice.let_go()
+        return True
+
+    def said(self, generation: int, *, accepted: bool) -> list[Effect]:
+        """The provider has taken the answer aside, or has not."""
+        voice = self._aside(generation)
+        if voice is None or voice.aside is None:
+            return []
+        if accepted:
+            voice.finish = voice.aside.finish
+            return [voice.ended(), voice.playing()]
+        voice.take_back()
+        voice.finish = Finish.FAILED
+        self.voice = None
+        return [voice.ended(), voice.over()]
+
+    def withheld(self, generation: int) -> list[Effect]:
+        """The last writer was not let: it is asked again once no request is open."""
+        voice = self._aside(generation)
+        if voice is None or voice.aside is None:
+            return []
+        voice.aside.asked = False
+        return self._say()
 
     def cut(self, through_generation: int, spoken_at_ms: int, rule: str) -> list[Effect]:
         """Obey a verdict. Where the output is not here, whoever holds it is to be found."""
@@ -185,6 +221,8 @@ class Output:
         old, voice.attachment_id = voice.attachment_id, attachment_id
         self.attachments.discard(old)
         effects: list[Effect] = [Close(old), Started(generation, attachment_id)]
+        if voice.aside is not None and voice.running:
+            return effects + self._come_back(voice, voice.aside)
         if voice.said:
             effects.append(Write(attachment_id, generation, voice.said_text))
         voice.calls = [replace(piece, attachment_id=attachment_id) for piece in voice.calls]
@@ -222,15 +260,17 @@ class Output:
         self.attachments.discard(attachment_id)
         return [Close(attachment_id), AttachmentClosed(attachment_id)]
 
-    def peer_closed(self, attachment_id: str) -> list[Effect]:
-        """Whoever asked has gone away: nobody wants the rest of the answer."""
-        if attachment_id not in self.attachments:
-            return []
-        self.attachments.remove(attachment_id)
+    def peer_closed(self, attachment_id: str, *, answered: bool = False) -> list[Effect]:
+        """The request is over. Unless it was ``answered`` to its end, nobody wants the rest of the answer."""
+        self.open.discard(attachment_id)
+        undecided = attachment_id in self.attachments
+        self.attachments.discard(attachment_id)
         voice = self.voice
-        if voice is None or voice.attachment_id != attachment_id or not voice.running:
-            return [AttachmentClosed(attachment_id)]
-        return self._silence(CutReason.PEER_CLOSED)
+        if voice is not None and voice.attachment_id == attachment_id and voice.running:
+            if undecided or not answered:
+                return self._silence(CutReason.PEER_CLOSED)
+            return self._say()
+        return [AttachmentClosed(attachment_id), *self._say()] if undecided else self._say()
 
     def agent_fell_silent(self) -> list[Effect]:
         """The provider has stopped playing: what sounded is over. What still runs will sound again."""
@@ -238,7 +278,7 @@ class Output:
         if voice is None or voice.running:
             return []
         self.voice = None
-        return [PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)]
+        return [voice.over()]
 
     def call_ended(self) -> list[Effect]:
         """Silence everything for good."""
@@ -270,13 +310,49 @@ class Output:
         self.fence = generation
         return [*effects, Cut(generation, 0, "", CutReason.SUPERSEDED)]
 
-    def _running(self, generation: int) -> Voice | None:
+    def _thinking(self, generation: int) -> Voice | None:
         voice = self.voice
-        return voice if voice is not None and voice.generation == generation and voice.running else None
+        return voice if voice is not None and voice.generation == generation and voice.thinking else None
 
-    def _playing(self, voice: Voice) -> PlayoutChanged:
-        tail = voice.said_text[-TAIL_CHARS:]
-        return PlayoutChanged(voice.generation, PlayoutState.PLAYING, voice.answers_until_ms, tail, voice.answered_tail)
+    def _aside(self, generation: int) -> Voice | None:
+        """Return the voice if its answer is about to be said."""
+        voice = self.voice
+        if voice is None or voice.generation != generation or not voice.running:
+            return None
+        return voice if voice.aside is not None and voice.aside.asked else None
+
+    def _gathered(self, voice: Voice, aside: Aside, finish: Finish) -> list[Effect]:
+        """The model of an answer aside has ended. A tool of the provider's can no longer be called."""
+        aside.finish = Finish.FAILED if finish is Finish.TOOL_CALLS else finish
+        if "".join(aside.answer).strip():
+            return self._say()
+        voice.finish = aside.finish
+        return [voice.ended(), voice.playing()]
+
+    def _say(self) -> list[Effect]:
+        """Have the answer aside said, if it is whole and no request is open."""
+        voice = self.voice
+        aside = voice.aside if voice is not None and voice.running else None
+        if voice is None or aside is None or aside.finish is None or aside.asked or self.open:
+            return []
+        aside.asked = True
+        return [SayAnswer(voice.generation, "".join(aside.answer).strip())]
+
+    def _come_back(self, voice: Voice, aside: Aside) -> list[Effect]:
+        """The provider asks again for what is aside: give it there, from the first byte."""
+        self.attachments.discard(voice.attachment_id)
+        if aside.finish is None and not aside.answer:
+            # There is nothing but the filler, which has to end this request too in order to be spoken.
+            return [Write(voice.attachment_id, voice.generation, voice.said_text), Close(voice.attachment_id)]
+        voice.let_go()
+        voice.aside = None
+        written = Write(voice.attachment_id, voice.generation, voice.said_text)
+        if aside.finish is None:
+            self.attachments.add(voice.attachment_id)
+            return [written]
+        voice.finish = aside.finish
+        closed = Close(voice.attachment_id, voice.finish, voice.usage)
+        return [written, closed, voice.ended(), voice.playing()]
 
     def _cut(self, through: int, spoken_at_ms: int, reason: CutReason, rule: str) -> list[Effect]:
         """Raise the fence, and silence the voice if the cut names it: by number, or as an answer to older words."""
@@ -300,14 +376,13 @@ class Output:
         self.voice = None
         self.fence = max(self.fence, voice.generation)
         effects: list[Effect] = []
-        if voice.running:
+        if voice.thinking:
             effects.append(CancelGenerate(voice.generation))
-            if voice.attachment_id in self.attachments:
-                self.attachments.remove(voice.attachment_id)
-                effects.append(Close(voice.attachment_id))
+        if voice.running and voice.attachment_id in self.attachments:
+            self.attachments.remove(voice.attachment_id)
+            effects.append(Close(voice.attachment_id))
         cut = Cut(voice.generation, voice.turn, voice.said_text, reason, spoken_at_ms, rule)
-        over = PlayoutChanged(voice.generation, PlayoutState.OVER, voice.answers_until_ms)
-        return [*effects, cut, over]
+        return [*effects, cut, voice.over()]
 
     def _not_started(self, generation: int, turn: int, attachment_id: str, reason: CutReason) -> list[Effect]:
         effects: list[Effect] = []
