@@ -67,6 +67,14 @@ AGENT = (
         "A table of a call's metadata: texts, numbers, true or false. All of it must fit.",
     ),
     Key(
+        "slow_turn.after_ms",
+        "off",
+        "ingress-svc",
+        "Milliseconds from a request to its filler, unless the model has begun by then; 100 to 15000. The answer is "
+        "then said by live call control.",
+    ),
+    Key("slow_turn.filler", "a sentence", "ingress-svc", "What is said then: a text, or a list that take turns."),
+    Key(
         "model.provider",
         "required",
         "llm-svc",

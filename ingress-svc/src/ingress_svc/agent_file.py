@@ -15,6 +15,8 @@ from ingress_svc.config import APOLOGY, Config
 from ingress_svc.domain.agents import Match, Scalar, clashes, e164
 from ingress_svc.domain.answers import Plan
 from ingress_svc.domain.fields import visible
+from ingress_svc.domain.slow_turn import SlowTurn
+from ingress_svc.slow_turn_settings import read_slow_turn
 from ingress_svc.vapi_settings import read_plan
 
 _WAYS = ("numbers", "assistant_ids", "metadata")
@@ -26,6 +28,8 @@ class Agent:
     """What it says when its model fails."""
     plan: Plan = field(default_factory=Plan)
     """What it answers when Vapi asks."""
+    slow_turn: SlowTurn = field(default_factory=SlowTurn)
+    """What is done when its model is slow."""
     match: Match = field(default_factory=Match)
     places: Mapping[str, str] = field(default_factory=dict)
     """By key of [match], `file:line`."""
@@ -52,9 +56,10 @@ def agent_in(name: str, file: TomlFile) -> Agent:
     agent.refuse_unknown()
     match = _match_in(name, file)
     plan = read_plan(file.root, Path(file.name).parent)
+    slow_turn = read_slow_turn(file.root)
     file.root.leave("barge_in", "model", "tools")
     file.root.refuse_unknown()
-    return Agent(apology, plan, match, {way: file.place("match", way) for way in _WAYS})
+    return Agent(apology, plan, slow_turn, match, {way: file.place("match", way) for way in _WAYS})
 
 
 def refuse_clashes(versions: Mapping[str, Version[Agent]]) -> None:

@@ -90,6 +90,6 @@ def policy_in(file: TomlFile, config: Config) -> Policy:
     prompt = agent.value("prompt", "", lambda text: isinstance(text, str), "a text in quotes")
     agent.leave("apology", "builtin_tools")
     agent.refuse_unknown()
-    file.root.leave("barge_in", "match", "model", "tools", "vapi")
+    file.root.leave("barge_in", "match", "model", "slow_turn", "tools", "vapi")
     file.root.refuse_unknown()
     return Policy(prompt=prompt, idle_ms=round(config.idle_s * 1000))

@@ -16,6 +16,7 @@ from ingress_svc.domain.control import (
     ACCEPTED,
     GONE,
     MAX_BODY_BYTES,
+    WITHHELD,
     AddMessage,
     Command,
     EndCall,
@@ -93,6 +94,38 @@ class Names:
             )
             for address in addresses
         ]
+
+
+# --- what is taken back ---------------------------------------------------------------------------------------------
+
+
+async def test_a_command_that_is_taken_back_while_its_connection_is_made_never_leaves(
+    vapi: FakeControl, make: Make
+) -> None:
+    counters = Counters()
+    may_leave = True
+
+    async def lookup(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        nonlocal may_leave
+        may_leave = False
+        return await Names("127.0.0.1")(host, port)
+
+    async def let_go() -> bool:
+        return may_leave
+
+    control = make(counters=counters, lookup=lookup)
+    assert await control.send(allowed(vapi.url(host="localhost")), Say(TEXT), let_go) == WITHHELD
+    assert (vapi.heads, vapi.asked) == ([], [])
+    assert counters.value(COMMANDS, command="say", result="withheld") == 1
+    assert await control.send(allowed(vapi.url()), Say("After it.")) == ACCEPTED
+
+
+async def test_a_command_that_may_leave_is_the_same_as_any_other(vapi: FakeControl, make: Make) -> None:
+    async def let_go() -> bool:
+        return True
+
+    assert await make().send(allowed(vapi.url()), Say(TEXT), let_go) == ACCEPTED
+    assert vapi.taken == [{"type": "say", "content": TEXT}]
 
 
 # --- what Vapi sees -------------------------------------------------------------------------------------------------

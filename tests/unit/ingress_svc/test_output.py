@@ -18,6 +18,7 @@ from ingress_svc.domain.effects import (
     PlayoutChanged,
     PlayoutState,
     RequestCut,
+    SayAnswer,
     Started,
     Usage,
     Write,
@@ -136,9 +137,9 @@ def test_what_was_said_to_its_end_may_still_leave_when_the_provider_has_fallen_s
 
 def test_tool_calls_pass_through_and_may_leave_although_nothing_was_said() -> None:
     output = running()
-    piece = output.tool_call(1, index=0, call_id="c", name="book", arguments='{"party":')
+    piece = output.tool_call(WriteToolCall("", 1, 0, "c", "book", '{"party":'))
     assert piece == [WriteToolCall("a", 1, 0, "c", "book", '{"party":')]
-    output.tool_call(1, index=0, call_id="", name="", arguments="4}")
+    output.tool_call(WriteToolCall("", 1, 0, "", "", "4}"))
     assert output.finished(1, Finish.TOOL_CALLS)[0] == Close("a", Finish.TOOL_CALLS)
     assert output.may_write(1)
 
@@ -167,7 +168,7 @@ def test_no_token_or_end_of_a_cut_generation_has_an_effect() -> None:
     output = running(said="We have")
     output.cut(1, 1_500, "stop_phrase")
     assert output.token(1, " a table") == []
-    assert output.tool_call(1, index=0, call_id="c", name="book", arguments="{}") == []
+    assert output.tool_call(WriteToolCall("", 1, 0, "c", "book", "{}")) == []
     assert output.finished(1, Finish.STOP) == []
 
 
@@ -262,6 +263,76 @@ def test_a_commanded_cut_silences_what_runs() -> None:
     ]
 
 
+# --- slow turns; the rest stands in tests/unit/mesh/test_slow_turns.py -----------------------------------------------
+
+
+def aside() -> Output:
+    """An output whose request has ended with a filler."""
+    output = running()
+    output.set_aside(1, "Moment.")
+    output.peer_closed("a", answered=True)
+    return output
+
+
+def test_a_filler_ends_the_request_and_is_heard() -> None:
+    output = running()
+    assert output.set_aside(1, "Moment.") == [
+        Write("a", 1, "Moment."),
+        Close("a"),
+        PlayoutChanged(1, PlayoutState.PLAYING, 1_000, "Moment.", "a table for four"),
+    ]
+    assert output.set_aside(1, "Moment.") == []
+
+
+@pytest.mark.parametrize("begun", ["text", "tool", "end", "cut"])
+def test_what_has_begun_to_answer_is_not_slow(begun: str) -> None:
+    output = running(said="We" if begun == "text" else "")
+    if begun == "tool":
+        output.tool_call(WriteToolCall("", 1, 0, "c", "book", "{}"))
+    if begun == "end":
+        output.finished(1, Finish.STOP)
+    if begun == "cut":
+        output.cut(1, 1_500, "stop_phrase")
+    assert output.set_aside(1, "Moment.") == []
+
+
+def test_an_answer_aside_is_said_once_it_is_whole_and_then_it_sounds() -> None:
+    output = aside()
+    assert output.token(1, "Four") + output.token(1, ", then. ") == []
+    assert output.finished(1, Finish.LENGTH, Usage(21, 6)) == [SayAnswer(1, "Four, then.")]
+    assert output.let_say(1)
+    said, playing = output.said(1, accepted=True)
+    assert (said.said_text, said.finish, said.usage) == ("Moment. Four, then. ", Finish.LENGTH, Usage(21, 6))
+    assert playing.state is PlayoutState.PLAYING
+    assert not output.let_say(1)
+    assert output.said(1, accepted=True) == []
+    assert output.agent_fell_silent() == [PlayoutChanged(1, PlayoutState.OVER, 1_000)]
+
+
+def test_an_answer_that_was_not_taken_is_not_said_and_over() -> None:
+    output = aside()
+    output.token(1, "Four.")
+    output.finished(1, Finish.STOP)
+    output.let_say(1)
+    assert output.said(1, accepted=False) == [
+        Ended(1, 1, "Moment.", Finish.FAILED),
+        PlayoutChanged(1, PlayoutState.OVER, 1_000),
+    ]
+
+
+def test_the_filler_s_end_is_not_the_end_of_an_answer_that_is_still_to_be_said() -> None:
+    output = aside()
+    assert output.agent_fell_silent() == []
+    output.token(1, "Four.")
+    assert output.finished(1, Finish.STOP) == [SayAnswer(1, "Four.")]
+
+
+def test_a_tool_of_the_provider_cannot_be_called_from_aside() -> None:
+    output = aside()
+    assert output.tool_call(WriteToolCall("", 1, 0, "c", "endCall", "{}")) == []
+    assert of(output.finished(1, Finish.TOOL_CALLS), Ended) == [Ended(1, 1, "Moment.", Finish.FAILED)]
+
+
 # --- starts -----------------------------------------------------------------------------------------------------------
 
 
@@ -337,7 +408,7 @@ def test_a_move_before_the_first_token_writes_nothing_yet() -> None:
 
 def test_a_move_takes_tool_calls_along() -> None:
     output = running(said="One moment.")
-    output.tool_call(1, index=0, call_id="c", name="book", arguments='{"party":')
+    output.tool_call(WriteToolCall("", 1, 0, "c", "book", '{"party":'))
     output.attached("b")
     assert output.move(1, "b")[2:] == [
         Write("b", 1, "One moment."),

@@ -9,6 +9,7 @@ from svc_runtime.file_shelf import FileShelf, Version
 from ingress_svc.agent_file import Agent
 from ingress_svc.domain.agents import DEFAULT, Choice, facts_of
 from ingress_svc.domain.answers import Plan
+from ingress_svc.domain.slow_turn import SlowTurn
 
 
 class Agents:
@@ -28,6 +29,9 @@ class Agents:
 
     def apology(self, reference: str) -> str:
         return self._shelf.of(reference).value.apology
+
+    def slow_turn(self, reference: str) -> SlowTurn:
+        return self._shelf.of(reference).value.slow_turn
 
     def plan(self, reference: str, body: object) -> Plan:
         """Return what is answered when Vapi asks about a call, by the agent that has it or, where none has, by the one

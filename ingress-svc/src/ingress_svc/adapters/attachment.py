@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
+from ingress_svc.adapters.catch_up import CatchUp, CaughtUp
 from ingress_svc.domain.effects import Finish, Usage
 from ingress_svc.domain.vapi_llm import DONE, LlmRequest, SseEncoder, ToolPiece
 
 MayWrite = Callable[[int], bool]
-CaughtUp = Callable[[], Awaitable[None]]
 NO_GENERATION = 0
 """Content of the mesh itself (an apology when no generation could be had): no cut can name it."""
 
@@ -54,9 +54,7 @@ class Attachment:
         self.on_closed: list[Callable[[], None]] = []
         """Called once the closing frame has been written."""
         self._may_write = may_write
-        self._caught_up = caught_up
-        self._slept = slept
-        self._cleared_sleeps = slept()
+        self._catch_up = CatchUp(slept, caught_up)
         self._pieces: list[tuple[int, str | ToolPiece]] = []
         self._finish: Finish | None = None
         self._usage: Usage | None = None
@@ -137,10 +135,7 @@ class Attachment:
     async def _wait(self) -> None:
         await self._wake.wait()
         self._wake.clear()
-        # A process that slept must hear what was decided meanwhile before it says anything more.
-        while self._cleared_sleeps != (sleeps := self._slept()):
-            await self._caught_up()
-            self._cleared_sleeps = sleeps
+        await self._catch_up()
 
     def _allowed(self, generation: int) -> bool:
         return generation == NO_GENERATION or self._may_write(generation)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from svc_runtime import logs, stream
 from svc_runtime.clock import Clock
@@ -19,16 +18,19 @@ from voicemesh.type.v1 import call_pb2
 from ingress_svc.adapters import wire
 from ingress_svc.adapters.agents import Agents
 from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
+from ingress_svc.adapters.catch_up import CaughtUp
+from ingress_svc.adapters.control import LetGo
 from ingress_svc.adapters.control_lines import ControlLine, ControlLines
-from ingress_svc.adapters.generate import Generate, Run
+from ingress_svc.adapters.generate import Generate
+from ingress_svc.adapters.live_call import LiveCall
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.slow_turns import SlowTurns
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain import effects, vapi
 from ingress_svc.domain.chat import ChatMessage, newest_half
 from ingress_svc.domain.control import Command, Outcome, Result
 from ingress_svc.domain.lateness import Lateness
-from ingress_svc.domain.output import Output
-from ingress_svc.domain.vapi_llm import LlmRequest, ToolPiece
+from ingress_svc.domain.vapi_llm import LlmRequest
 
 ASK_AGAIN_S = 1.0
 """An attachment without a command for so long asks session-svc once more."""
@@ -40,43 +42,6 @@ QUIET_TURN_S = 30.0
 """A turn whose agent has finished and of which nothing more is heard is over after so long."""
 
 CUTS = "voicemesh.cuts"
-
-
-@dataclass(slots=True)
-class LiveCall:
-    """What ingress keeps of a call."""
-
-    call_id: str
-    output: Output = field(default_factory=Output)
-    attachments: dict[str, Attachment] = field(default_factory=dict)
-    runs: dict[int, Run] = field(default_factory=dict)
-    turn: Turn | None = None
-    touched_s: float = 0.0
-    caller_stopped_ms: int = 0
-    """When the caller last fell silent, on the reporter's clock; 0 when not reported."""
-    caller_stopped_seen_ns: int = 0
-    """When that was received, on ours."""
-    edges: dict[vapi.Party, int] = field(default_factory=dict)
-    """The time of the newest edge of each party's speech: one that is not newer was delivered late, or again."""
-    playing: bargein_pb2.PlayoutChanged | None = None
-    """What bargein-svc was last told of the output, unless that is over."""
-    unjudged: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """What has no answer from bargein-svc yet, by event id, and what measures the way to its verdict."""
-    control: ControlLine = field(default_factory=ControlLine)
-    agent: str = ""
-    """The agent that has the call, NAME@VERSION: our choice until session-svc has recorded one. Empty before either."""
-    agent_settled: bool = False
-    """Session-svc has it so."""
-
-    @property
-    def unsettled_agent(self) -> str:
-        """What session-svc is told of the agent: nothing more once it has it."""
-        return "" if self.agent_settled else self.agent
-
-    def has_agent(self, agent: str) -> None:
-        """Take what session-svc has recorded, if it has: it holds whatever was chosen here."""
-        if agent:
-            self.agent, self.agent_settled = agent, True
 
 
 class Calls:
@@ -108,6 +73,14 @@ class Calls:
         self._answering = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self.slow_turns = SlowTurns(
+            agents.slow_turn,
+            counters,
+            carry_out=self._carry_out,
+            control=self.control,
+            slept=self._slept,
+            caught_up=self._caught_up,
+        )
         counters.declare(CUTS, "Generations cut.", reason=tuple(reason.value for reason in effects.CutReason))
 
     def connect(self, mesh: Mesh, turns: Turns, generate: Generate) -> None:
@@ -168,7 +141,7 @@ class Calls:
             received_ms=received_ns // 1_000_000,
             received_ns=received_ns,
             may_write=call.output.may_write,
-            caught_up=lambda: self.mesh.caught_up(call_id, CAUGHT_UP_S),
+            caught_up=self._caught_up(call_id),
             slept=self._slept,
         )
         call.attachments[attachment.attachment_id] = attachment
@@ -179,7 +152,7 @@ class Calls:
         self._ask(call, attachment)
         return attachment
 
-    def detach(self, call_id: str, attachment: Attachment) -> None:
+    def detach(self, call_id: str, attachment: Attachment, *, answered: bool) -> None:
         """The request is over: answered, or its peer has gone."""
         self._answering -= 1
         if not self._answering:
@@ -189,7 +162,7 @@ class Calls:
         if call is None:
             return
         call.attachments.pop(attachment.attachment_id, None)
-        self._carry_out(call, call.output.peer_closed(attachment.attachment_id))
+        self._carry_out(call, call.output.peer_closed(attachment.attachment_id, answered=answered))
 
     def _ask(self, call: LiveCall, attachment: Attachment) -> None:
         """Ask now, and again after a while unless it has been answered by then."""
@@ -377,11 +350,18 @@ class Calls:
 
     # --- what the provider is told -------------------------------------------------------------------------------
 
-    def control(self, call_id: str, command: Command, on_outcome: Callable[[Outcome], None] | None = None) -> None:
+    def control(
+        self,
+        call_id: str,
+        command: Command,
+        on_outcome: Callable[[Outcome], None] | None = None,
+        let_go: LetGo | None = None,
+    ) -> None:
         """Act on a live call, behind what was asked of it before. It is done in the background, and nothing waits for
         it: no acknowledgement, no verdict, no other call.
 
-        ``on_outcome`` is called once, before this returns where the command cannot be sent at all.
+        ``on_outcome`` is called once, before this returns where the command cannot be sent at all. ``let_go`` is asked
+        right before its bytes leave.
         """
         call = self._calls.get(call_id)
         turn = call.turn if call is not None else None
@@ -394,30 +374,24 @@ class Calls:
             if on_outcome is not None:
                 on_outcome(outcome)
 
-        self._controls.put(call.control if call is not None else ControlLine(), command, settled)
+        self._controls.put(call.control if call is not None else ControlLine(), command, settled, let_go)
 
     # --- carrying out -------------------------------------------------------------------------------------------
 
     def _carry_out(self, call: LiveCall, done: Sequence[effects.Effect]) -> None:
         for effect in done:
-            if isinstance(effect, effects.Write):
-                attachment = call.attachments.get(effect.attachment_id)
-                if attachment is not None:
-                    attachment.push(effect.generation, effect.text)
+            if isinstance(effect, effects.Write | effects.WriteToolCall | effects.Close):
+                call.to_request(effect)
             elif isinstance(effect, effects.CancelGenerate):
                 run = call.runs.pop(effect.generation, None)
                 if run is not None:
                     run.cancel()
-            elif isinstance(effect, effects.Close):
-                attachment = call.attachments.get(effect.attachment_id)
-                if attachment is not None:
-                    attachment.close(effect.finish, effect.usage)
             elif isinstance(effect, effects.PlayoutChanged):
                 self._tell_playout(call, effect)
             elif isinstance(effect, effects.OpenGenerate):
                 self._open(call, effect)
-            elif isinstance(effect, effects.WriteToolCall):
-                self._write_tool_call(call, effect)
+            elif isinstance(effect, effects.SayAnswer):
+                self.slow_turns.say(call, effect)
             elif isinstance(effect, effects.AskAgain):
                 self._ask_again(call, effect.attachment_id)
             else:
@@ -434,29 +408,20 @@ class Calls:
             self._carry_out(call, call.output.token(effect.generation, text))
 
         def tool_call(piece: effects.WriteToolCall) -> None:
-            self._carry_out(
-                call,
-                call.output.tool_call(
-                    effect.generation,
-                    index=piece.index,
-                    call_id=piece.call_id,
-                    name=piece.name,
-                    arguments=piece.arguments,
-                ),
-            )
+            self._carry_out(call, call.output.tool_call(piece))
 
         def finished(finish: effects.Finish, usage: effects.Usage | None, provider_first_token_us: int) -> None:
             call.runs.pop(effect.generation, None)
             if finish is effects.Finish.FAILED:
                 turn.log.failed = True
                 apology = self._agents.apology(call.agent)
-                token(f" {apology}" if call.output.voice and call.output.voice.said else apology)
+                token(f" {apology}" if call.output.voice and call.output.voice.sent else apology)
             self._carry_out(call, call.output.finished(effect.generation, finish, usage))
             first_ns = attachment.first_text_ns
-            if first_ns and provider_first_token_us:
-                added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
-                start_ns = first_ns - max(added_us, 0) * 1000
-                self.turns.note(turn, "mesh.first_token", start_ns, end_ns=first_ns)
+            added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
+            # Text that left before the provider's first token was a filler.
+            if first_ns and provider_first_token_us and added_us >= 0:
+                self.turns.note(turn, "mesh.first_token", first_ns - added_us * 1000, end_ns=first_ns)
             if not turn.over:
                 self.turns.end_later(call.call_id, turn, QUIET_TURN_S)
 
@@ -470,12 +435,7 @@ class Calls:
             tool_call=tool_call,
             finished=finished,
         )
-
-    def _write_tool_call(self, call: LiveCall, effect: effects.WriteToolCall) -> None:
-        attachment = call.attachments.get(effect.attachment_id)
-        if attachment is not None:
-            piece = ToolPiece(effect.index, effect.call_id, effect.name, effect.arguments)
-            attachment.push(effect.generation, piece)
+        self.slow_turns.opened(call, effect)
 
     def _ask_again(self, call: LiveCall, attachment_id: str) -> None:
         attachment = call.attachments.get(attachment_id)
@@ -491,6 +451,8 @@ class Calls:
     def _report(self, call: LiveCall, report: wire.Report) -> None:
         if isinstance(report, effects.Cut):
             self._counters.add(CUTS, reason=report.reason.value)
+        if isinstance(report, effects.Cut | effects.Ended):
+            self.slow_turns.ended(call.call_id, report.generation)
         turn = call.turn
         traceparent = self.turns.context(turn.root) if turn is not None else ""
         self._reported += 1
@@ -539,10 +501,13 @@ class Calls:
         self._lateness.tick(now_s)
         while self._calls:
             oldest = next(iter(self._calls.values()))
-            if now_s - oldest.touched_s < self._idle_s or oldest.attachments or oldest.runs:
+            if now_s - oldest.touched_s < self._idle_s or oldest.busy:
                 return
             self._end_turn(oldest)
             del self._calls[oldest.call_id]
+
+    def _caught_up(self, call_id: str) -> CaughtUp:
+        return lambda: self.mesh.caught_up(call_id, CAUGHT_UP_S)
 
     def _slept(self) -> int:
         self._lateness.tick(self._clock.monotonic_s())
@@ -551,7 +516,7 @@ class Calls:
     def _forget_idlest(self) -> None:
         newest = next(reversed(self._calls))
         for call_id, call in self._calls.items():
-            if call_id != newest and not call.attachments and not call.runs:
+            if call_id != newest and not call.busy:
                 self._end_turn(call)
                 del self._calls[call_id]
                 return
@@ -561,14 +526,18 @@ class Calls:
 
         Returns whether there was none to cut.
         """
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, hurry)]
+        waits = [asyncio.ensure_future(wait) for wait in (self._all_answered(), hurry.wait())]
         await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-        answering = sum(bool(call.attachments) for call in self._calls.values())
+        answering = sum(call.busy for call in self._calls.values())
         logs.get().info("drain.answers", cut=answering, calls=len(self._calls))
         for call in list(self._calls.values()):
-            if call.attachments:
+            if call.busy:
                 self._carry_out(call, call.output.ingress_ends())
             self._end_turn(call)
         return not answering
+
+    async def _all_answered(self) -> None:
+        await self._quiet.wait()
+        await self.slow_turns.quiet.wait()

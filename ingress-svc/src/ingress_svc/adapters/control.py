@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from svc_runtime import logs
 from svc_runtime.metrics import Counters
 from yarl import URL
@@ -22,6 +22,7 @@ from yarl import URL
 from ingress_svc.domain.control import (
     KINDS,
     MAX_BODY_BYTES,
+    WITHHELD,
     Command,
     Failure,
     Outcome,
@@ -42,6 +43,8 @@ MOST_AT_ONCE: Final = 32
 # Vapi's front refuses clients that do not name themselves.
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "voicemesh"}
 
+LetGo = Callable[[], Awaitable[bool]]
+"""Asked right before a command's bytes leave: whether they still may."""
 Lookup = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 """`loop.getaddrinfo`, or what stands for it in a test."""
 
@@ -68,12 +71,12 @@ class CallControl:
         counters.declare(FAILURES, "Commands to live calls that failed.", reason=reasons)
         counters.declare(REPEATS, "Commands to live calls that were sent once more.")
 
-    async def send(self, url: ControlUrl, command: Command) -> Outcome:
+    async def send(self, url: ControlUrl, command: Command, let_go: LetGo | None = None) -> Outcome:
         """Send a command, once more where that does no harm, and return what became of it; raises nothing.
 
         It takes at most three times the timeout: one for a free connection, and one for each try.
         """
-        outcome = await self._sent(url, command)
+        outcome = await self._sent(url, command, let_go)
         self.count(command, outcome)
         return outcome
 
@@ -91,7 +94,7 @@ class CallControl:
         if self._session is not None:
             await self._session.close()
 
-    async def _sent(self, url: ControlUrl, command: Command) -> Outcome:
+    async def _sent(self, url: ControlUrl, command: Command, let_go: LetGo | None) -> Outcome:
         raw = body(command)
         if len(raw) > MAX_BODY_BYTES:
             return failed(Failure.TOO_LARGE, tries=0)
@@ -101,22 +104,23 @@ class CallControl:
         except TimeoutError:
             return failed(Failure.BUSY, tries=0)
         try:
-            outcome = await self._try(url, raw)
+            outcome = await self._try(url, raw, let_go)
             if may_repeat(command, outcome):
                 self._counters.add(REPEATS)
-                outcome = replace(await self._try(url, raw), tries=2)
+                outcome = replace(await self._try(url, raw, let_go), tries=2)
             return outcome
         finally:
             self._free.release()
 
-    async def _try(self, url: ControlUrl, raw: bytes) -> Outcome:
+    async def _try(self, url: ControlUrl, raw: bytes, let_go: LetGo | None) -> Outcome:
+        content = _Content(raw, let_go)
         try:
             # `encoded`: what was checked is what is sent.
             response = await self._http().post(
-                URL(url.value, encoded=True), data=raw, headers=_HEADERS, allow_redirects=False
+                URL(url.value, encoded=True), data=content, headers=_HEADERS, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
-            return failed(_failure(error))
+            return WITHHELD if content.withheld else failed(_failure(error))
         # The status says it all; a body could be of any length.
         response.close()
         return answered(response.status)
@@ -140,6 +144,25 @@ class CallControl:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+class _Withheld(Exception):
+    """The body is not to leave any more."""
+
+
+class _Content(aiohttp.BytesPayload):
+    """A body that asks before it leaves, when the connection stands: it may have taken a second to."""
+
+    def __init__(self, raw: bytes, let_go: LetGo | None) -> None:
+        super().__init__(raw, content_type="application/json")
+        self._let_go = let_go
+        self.withheld = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._let_go is not None and not await self._let_go():
+            self.withheld = True
+            raise _Withheld
+        await super().write_with_length(writer, content_length)
 
 
 class _AddressRefused(OSError):

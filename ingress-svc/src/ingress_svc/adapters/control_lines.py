@@ -10,7 +10,7 @@ from typing import Final
 from svc_runtime import logs
 from svc_runtime.metrics import Counters
 
-from ingress_svc.adapters.control import CallControl
+from ingress_svc.adapters.control import CallControl, LetGo
 from ingress_svc.domain.control import GONE, Command, Failure, Outcome, failed
 from ingress_svc.domain.control_url import AllowedHost, ControlUrl, UrlRefusal
 
@@ -25,6 +25,7 @@ OnOutcome = Callable[[Outcome], None]
 class _Waiting:
     command: Command
     on_outcome: OnOutcome
+    let_go: LetGo | None
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class ControlLine:
     sent: str = field(default="", repr=False)
     """The URL as it came last: a hundred events bring the same one."""
     over: bool = False
+    fails: bool = False
+    """An answer could not be said here, so the next one had better stay on its request."""
     waiting: list[_Waiting] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     """Sends what waits, as long as anything does."""
@@ -64,9 +67,9 @@ class ControlLines:
             self._counters.add(URLS_REFUSED, reason=url.value)
             logs.get().warning("control.url_refused", reason=url.value)
 
-    def put(self, line: ControlLine, command: Command, on_outcome: OnOutcome) -> None:
+    def put(self, line: ControlLine, command: Command, on_outcome: OnOutcome, let_go: LetGo | None = None) -> None:
         """Send a command behind those before it. ``on_outcome`` is called once, at once where it cannot be sent."""
-        waiting = _Waiting(command, on_outcome)
+        waiting = _Waiting(command, on_outcome, let_go)
         if self._closed:
             self._settle(waiting, failed(Failure.STOPPED, tries=0))
         elif line.over:
@@ -110,7 +113,7 @@ class ControlLines:
 
     async def _send(self, url: ControlUrl, waiting: _Waiting) -> None:
         try:
-            outcome = await self._control.send(url, waiting.command)
+            outcome = await self._control.send(url, waiting.command, waiting.let_go)
         except asyncio.CancelledError:
             self._settle(waiting, failed(Failure.STOPPED))
             raise

@@ -55,7 +55,7 @@ class CustomLlm:
             return response
         finally:
             self._counters.add(REQUESTS, answer=answer)
-            self._calls.detach(call_id, attachment)
+            self._calls.detach(call_id, attachment, answered=answer == "served")
 
     def _refused(self, body: bytes) -> web.Response:
         self._counters.add(REQUESTS, answer="refused")

@@ -13,8 +13,9 @@ from svc_runtime.telemetry import Kind, SpanRef, parse_traceparent
 
 from ingress_svc.adapters import lean_json, wire
 from ingress_svc.adapters.answering import Answering
-from ingress_svc.adapters.calls import Calls, LiveCall
+from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.guard import UNPROVEN, Guard, url_of
+from ingress_svc.adapters.live_call import LiveCall
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.reply import Reply, SendReply, refused, response, taken

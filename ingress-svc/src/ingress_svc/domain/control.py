@@ -157,6 +157,8 @@ class Result(enum.StrEnum):
     """Vapi took it. Not that it was spoken: of accepted speech some was never heard, and nothing tells of it."""
     GONE = "gone"
     """The call is over, or has moved on where this can no longer be done."""
+    WITHHELD = "withheld"
+    """It was taken back before it left."""
     FAILED = "failed"
 
 
@@ -199,6 +201,7 @@ class Outcome:
 
 ACCEPTED: Final = Outcome(Result.ACCEPTED)
 GONE: Final = Outcome(Result.GONE)
+WITHHELD: Final = Outcome(Result.WITHHELD, tries=0)
 
 
 def failed(failure: Failure, *, tries: int = 1) -> Outcome:

@@ -112,19 +112,19 @@ class Output:
         if voice.aside is not None:
             voice.aside.answer.append(text)
             return []
-        first = not voice.said
-        voice.said.append(text)
+        first = not voice.sent
+        voice.sent.append(text)
         effects: list[Effect] = [Write(voice.attachment_id, generation, text)]
         if first:
             effects.append(voice.playing())
         return effects
 
-    def tool_call(self, generation: int, *, index: int, call_id: str, name: str, arguments: str) -> list[Effect]:
-        """Take a piece of a tool call from the model."""
-        voice = self._thinking(generation)
+    def tool_call(self, piece: WriteToolCall) -> list[Effect]:
+        """Take a piece of a tool call from the model, whatever attachment it names."""
+        voice = self._thinking(piece.generation)
         if voice is None or voice.aside is not None:
             return []
-        piece = WriteToolCall(voice.attachment_id, generation, index, call_id, name, arguments)
+        piece = replace(piece, attachment_id=voice.attachment_id)
         voice.calls.append(piece)
         return [piece]
 
@@ -138,25 +138,29 @@ class Output:
             return self._gathered(voice, voice.aside, finish)
         voice.finish = finish
         self.attachments.discard(voice.attachment_id)
-        effects: list[Effect] = [
-            Close(voice.attachment_id, finish, usage),
-            voice.ended(),
-        ]
-        if voice.said:
+        effects: list[Effect] = [Close(voice.attachment_id, finish, usage), voice.ended()]
+        if voice.sent:
             return [*effects, voice.playing()]
         self.voice = None
         return [*effects, voice.over()]
+
+    def silent(self, generation: int) -> Voice | None:
+        """Return the voice if the model of ``generation`` has not begun to answer."""
+        voice = self._thinking(generation)
+        if voice is None or voice.aside is not None or voice.begun:
+            return None
+        return voice
 
     def set_aside(self, generation: int, filler: str) -> list[Effect]:
         """The model is slow: say ``filler``, end the request with it, and gather the answer to be said later.
 
         Text behind a filler on a request that stays open would not be spoken (the provider waits for more of it).
         """
-        voice = self._thinking(generation)
-        if voice is None or voice.aside is not None or voice.said or voice.calls:
+        voice = self.silent(generation)
+        if voice is None:
             return []
         voice.aside = Aside()
-        voice.said.append(filler)
+        voice.sent.append(filler)
         self.attachments.discard(voice.attachment_id)
         return [
             Write(voice.attachment_id, generation, filler),
@@ -223,8 +227,8 @@ class Output:
         effects: list[Effect] = [Close(old), Started(generation, attachment_id)]
         if voice.aside is not None and voice.running:
             return effects + self._come_back(voice, voice.aside)
-        if voice.said:
-            effects.append(Write(attachment_id, generation, voice.said_text))
+        if voice.sent:
+            effects.append(Write(attachment_id, generation, voice.sent_text))
         voice.calls = [replace(piece, attachment_id=attachment_id) for piece in voice.calls]
         effects += voice.calls
         if voice.finish is not None:
@@ -246,7 +250,7 @@ class Output:
             self.voice.answers_until_ms = max(self.voice.answers_until_ms, answers_until_ms)
         else:
             effects += self._give_way(CutReason.SUPERSEDED)
-            self._hold(Voice(generation, 0, attachment_id, answers_until_ms, finish=Finish.STOP, said=[said_text]))
+            self._hold(Voice(generation, 0, attachment_id, answers_until_ms, finish=Finish.STOP, sent=[said_text]))
         self.attachments.remove(attachment_id)
         return [
             *effects,
@@ -324,7 +328,7 @@ class Output:
     def _gathered(self, voice: Voice, aside: Aside, finish: Finish) -> list[Effect]:
         """The model of an answer aside has ended. A tool of the provider's can no longer be called."""
         aside.finish = Finish.FAILED if finish is Finish.TOOL_CALLS else finish
-        if "".join(aside.answer).strip():
+        if aside.words:
             return self._say()
         voice.finish = aside.finish
         return [voice.ended(), voice.playing()]
@@ -336,17 +340,17 @@ class Output:
         if voice is None or aside is None or aside.finish is None or aside.asked or self.open:
             return []
         aside.asked = True
-        return [SayAnswer(voice.generation, "".join(aside.answer).strip())]
+        return [SayAnswer(voice.generation, aside.words)]
 
     def _come_back(self, voice: Voice, aside: Aside) -> list[Effect]:
         """The provider asks again for what is aside: give it there, from the first byte."""
         self.attachments.discard(voice.attachment_id)
         if aside.finish is None and not aside.answer:
             # There is nothing but the filler, which has to end this request too in order to be spoken.
-            return [Write(voice.attachment_id, voice.generation, voice.said_text), Close(voice.attachment_id)]
+            return [Write(voice.attachment_id, voice.generation, voice.sent_text), Close(voice.attachment_id)]
         voice.let_go()
         voice.aside = None
-        written = Write(voice.attachment_id, voice.generation, voice.said_text)
+        written = Write(voice.attachment_id, voice.generation, voice.sent_text)
         if aside.finish is None:
             self.attachments.add(voice.attachment_id)
             return [written]

@@ -22,6 +22,10 @@ class Aside:
     left: bool = False
     """Whether it was let go."""
 
+    @property
+    def words(self) -> str:
+        return "".join(self.answer).strip()
+
 
 @dataclass(slots=True)
 class Voice:
@@ -36,7 +40,8 @@ class Voice:
     finish: Finish | None = None
     """How it ended; None while the model runs, or its answer waits to be said."""
     usage: Usage | None = None
-    said: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    """Text as it was sent."""
     calls: list[WriteToolCall] = field(default_factory=list)
     aside: Aside | None = None
 
@@ -50,8 +55,18 @@ class Voice:
         return self.finish is None and (self.aside is None or self.aside.finish is None)
 
     @property
+    def sent_text(self) -> str:
+        return "".join(self.sent)
+
+    @property
     def said_text(self) -> str:
-        return "".join(self.said)
+        """What was sent, for the record."""
+        return self.sent_text
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model has begun to answer."""
+        return bool(self.sent or self.calls)
 
     def playing(self) -> PlayoutChanged:
         tail = self.said_text[-TAIL_CHARS:]
@@ -67,10 +82,10 @@ class Voice:
         """The answer aside counts as said, behind the filler."""
         if self.aside is not None and not self.aside.left:
             self.aside.left = True
-            self.said.append(f" {''.join(self.aside.answer).lstrip()}")
+            self.sent.append(f" {''.join(self.aside.answer).lstrip()}")
 
     def take_back(self) -> None:
         """What was let go has not been said after all."""
         if self.aside is not None and self.aside.left:
             self.aside.left = False
-            self.said.pop()
+            self.sent.pop()
