@@ -113,7 +113,9 @@ class Output:
             voice.aside.answer.append(text)
             return []
         first = not voice.sent
-        voice.sent.append(text)
+        text = voice.take(text)
+        if not text:
+            return []
         effects: list[Effect] = [Write(voice.attachment_id, generation, text)]
         if first:
             effects.append(voice.playing())
@@ -138,7 +140,9 @@ class Output:
             return self._gathered(voice, voice.aside, finish)
         voice.finish = finish
         self.attachments.discard(voice.attachment_id)
-        effects: list[Effect] = [Close(voice.attachment_id, finish, usage), voice.ended()]
+        rest = voice.take_rest()
+        effects: list[Effect] = [Write(voice.attachment_id, generation, rest)] if rest else []
+        effects += [Close(voice.attachment_id, finish, usage), voice.ended()]
         if voice.sent:
             return [*effects, voice.playing()]
         self.voice = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ingress_svc.domain.effects import Ended, Finish, PlayoutChanged, PlayoutState, Usage, WriteToolCall
+from ingress_svc.domain.flush import parted, without_tags
 
 TAIL_CHARS = 200
 """How much bargein-svc sees of what was said (did it end in a question?) and of what it answers (is it repeated?)."""
@@ -24,7 +25,7 @@ class Aside:
 
     @property
     def words(self) -> str:
-        return "".join(self.answer).strip()
+        return without_tags("".join(self.answer)).strip()
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Voice:
     usage: Usage | None = None
     sent: list[str] = field(default_factory=list)
     """Text as it was sent."""
+    held: str = ""
+    """The beginning of a flush tag, which is not sent before its end."""
     calls: list[WriteToolCall] = field(default_factory=list)
     aside: Aside | None = None
 
@@ -60,13 +63,27 @@ class Voice:
 
     @property
     def said_text(self) -> str:
-        """What was sent, for the record."""
-        return self.sent_text
+        """What was sent, for the record: words only."""
+        return without_tags(self.sent_text)
 
     @property
     def begun(self) -> bool:
         """Whether the model has begun to answer."""
-        return bool(self.sent or self.calls)
+        return bool(self.sent or self.held or self.calls)
+
+    def take(self, text: str) -> str:
+        """Take text from the model, and return what may be sent of it now."""
+        text, self.held = parted(self.held + text)
+        if text:
+            self.sent.append(text)
+        return text
+
+    def take_rest(self) -> str:
+        """The model has ended: return what was held, which is no tag."""
+        text, self.held = self.held, ""
+        if text:
+            self.sent.append(text)
+        return text
 
     def playing(self) -> PlayoutChanged:
         tail = self.said_text[-TAIL_CHARS:]
