@@ -2,13 +2,16 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: up test check protos baseline bench lock docs clean
+.PHONY: up test clients check protos baseline bench lock docs clean
 
 up: $(VENV)/.run
 	@exec $(PY) -m voicemesh_cli up
 
 test: $(VENV)/.dev
 	$(PY) -m pytest
+
+clients: $(VENV)/.dev
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/clients node litellm
 
 check: $(VENV)/.dev
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/check
@@ -41,4 +44,4 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .voicemesh
+	rm -rf $(VENV) .voicemesh .clients tests/clients/node/node_modules

@@ -136,8 +136,8 @@ TOOL_CALL_DELTAS: tuple[dict[str, Any], ...] = (
 
 
 @asynccontextmanager
-async def openai_server() -> AsyncIterator[FakeOpenAi]:
-    """Run the server on a free port; ``url`` is what goes into base_url."""
+async def openai_server(port: int = 0) -> AsyncIterator[FakeOpenAi]:
+    """Run the server, on a free port unless one is given; ``url`` is what goes into base_url."""
     fake = FakeOpenAi()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", fake.complete)
@@ -145,7 +145,7 @@ async def openai_server() -> AsyncIterator[FakeOpenAi]:
     # Without it a handler learns of a client that left only when it writes.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:
