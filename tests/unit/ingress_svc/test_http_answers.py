@@ -14,7 +14,7 @@ import pytest
 from fakes.ingress import CALL, CALL_ID, SECRET, Answer, Edge, edge
 from fakes.mesh_servers import Generation, Script
 from fakes.streams import until
-from ingress_svc.adapters import calls
+from ingress_svc.adapters import asking
 from ingress_svc.adapters.custom_llm import DROPPED
 from ingress_svc.config import APOLOGY
 from voicemesh.llm.v1 import llm_pb2
@@ -383,7 +383,7 @@ async def test_an_attachment_that_is_asked_for_again_is_not_asked_for_twice_as_o
     at: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never_s = 3_600.5
-    monkeypatch.setattr(calls, "ASK_AGAIN_S", never_s)
+    monkeypatch.setattr(asking, "ASK_AGAIN_S", never_s)
     loop = asyncio.get_running_loop()
     call_later, timers = loop.call_later, []
 

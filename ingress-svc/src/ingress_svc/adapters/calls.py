@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from svc_runtime import logs, stream
+from svc_runtime import logs
 from svc_runtime.clock import Clock
 from svc_runtime.metrics import Counters
 from svc_runtime.telemetry import Kind, SpanRef
@@ -17,7 +17,8 @@ from voicemesh.type.v1 import call_pb2
 
 from ingress_svc.adapters import wire
 from ingress_svc.adapters.agents import Agents
-from ingress_svc.adapters.attachment import NO_GENERATION, Attachment
+from ingress_svc.adapters.asking import Asking
+from ingress_svc.adapters.attachment import Attachment
 from ingress_svc.adapters.catch_up import CaughtUp
 from ingress_svc.adapters.control import LetGo
 from ingress_svc.adapters.control_lines import ControlLine, ControlLines
@@ -27,14 +28,10 @@ from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.slow_turns import SlowTurns
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain import effects, vapi
-from ingress_svc.domain.chat import ChatMessage, newest_half
 from ingress_svc.domain.control import Command, Outcome, Result
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.vapi_llm import LlmRequest
 
-ASK_AGAIN_S = 1.0
-"""An attachment without a command for so long asks session-svc once more."""
-ASK_TIMES = 6
 CAUGHT_UP_S = 1.0
 FLUSH_S = 0.25
 """How long a cut turn stays open for the hops that its cut still measures."""
@@ -66,8 +63,6 @@ class Calls:
         self._most_calls = most_calls
         self._idle_s = idle_s
         self._calls: OrderedDict[str, LiveCall] = OrderedDict()
-        self._asking: dict[str, asyncio.TimerHandle] = {}
-        """What asks again, by attachment: one timer each, whoever it was that asked last."""
         self._attached = 0
         self._reported = 0
         self._answering = 0
@@ -88,6 +83,7 @@ class Calls:
         self.mesh = mesh
         self.turns = turns
         self.generate = generate
+        self._asking = Asking(mesh, turns, turn_of=self.turn_of, apology=self._agents.apology)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -149,7 +145,7 @@ class Calls:
         if call.caller_stopped_ms:
             # By our own clock at both ends: the reporter's may be another.
             self.turns.note(turn, "endpointing", call.caller_stopped_seen_ns, end_ns=received_ns)
-        self._ask(call, attachment)
+        self._asking.ask(call, attachment)
         return attachment
 
     def detach(self, call_id: str, attachment: Attachment, *, answered: bool) -> None:
@@ -157,84 +153,12 @@ class Calls:
         self._answering -= 1
         if not self._answering:
             self._quiet.set()
-        self._ask_no_more(attachment)
+        self._asking.stop(attachment)
         call = self._calls.get(call_id)
         if call is None:
             return
         call.attachments.pop(attachment.attachment_id, None)
         self._carry_out(call, call.output.peer_closed(attachment.attachment_id, answered=answered))
-
-    def _ask(self, call: LiveCall, attachment: Attachment) -> None:
-        """Ask now, and again after a while unless it has been answered by then."""
-        self._ask_no_more(attachment)
-        if attachment.answered or attachment.attachment_id not in call.attachments:
-            return
-        if attachment.attempts >= ASK_TIMES:
-            self._apologise(call, attachment)
-            return
-        attachment.attempts += 1
-        messages: Sequence[ChatMessage] = attachment.request.messages
-        while not self._asks(call, attachment, messages):
-            shorter = newest_half(messages)
-            if len(shorter) == len(messages):
-                self._apologise(call, attachment)
-                return
-            logs.get().warning("answer.history_shortened", messages=len(messages), kept=len(shorter))
-            messages = shorter
-        timer = asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, call, attachment)
-        self._asking[attachment.attachment_id] = timer
-
-    def _ask_no_more(self, attachment: Attachment) -> None:
-        timer = self._asking.pop(attachment.attachment_id, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _asks(self, call: LiveCall, attachment: Attachment, messages: Sequence[ChatMessage]) -> bool:
-        """Ask with this much of the history; False when it is too long for one event."""
-        turn = self.turn_of(call)
-        hop = self.turns.child(turn.root)
-        event = wire.answer_requested(
-            call.call_id,
-            attachment.attachment_id,
-            messages,
-            user_message_count=attachment.request.user_message_count,
-            ingress_id=self.mesh.client_id,
-            attempt=attachment.attempts,
-            received_at_ms=attachment.received_ms,
-            traceparent=self.turns.context(hop),
-            agent=call.unsettled_agent,
-        )
-        sent_ns = time.time_ns()
-
-        def answered(outcome: stream.Outcome) -> None:
-            if outcome.code == stream.OK:
-                call.agent_settled = True
-                self.turns.note(turn, "session.fold", sent_ns, span=hop, kind=Kind.CLIENT)
-            else:
-                self._not_asked(call, attachment, outcome)
-
-        try:
-            self.mesh.sessions.of(call.call_id).submit(event, answered)
-        except stream.EventTooLarge:
-            return False
-        except stream.Overloaded as error:
-            logs.get().warning("answer.not_asked", reason=str(error))
-            self._apologise(call, attachment)
-        return True
-
-    def _not_asked(self, call: LiveCall, attachment: Attachment, outcome: stream.Outcome) -> None:
-        self.mesh.sessions.moved(call.call_id, outcome)
-        if outcome.code in (stream.INVALID, stream.TOO_LARGE):
-            logs.get().warning("answer.refused", code=outcome.code, reason=outcome.message)
-            self._apologise(call, attachment)
-
-    def _apologise(self, call: LiveCall, attachment: Attachment) -> None:
-        """Say something rather than nothing: no generation could be had."""
-        attachment.answered = True
-        if call.turn is not None:
-            call.turn.log.failed = True
-        attachment.push(NO_GENERATION, self._agents.apology(call.agent))
-        attachment.close(effects.Finish.FAILED)
 
     # --- what the other services say ----------------------------------------------------------------------------
 
@@ -441,7 +365,7 @@ class Calls:
         attachment = call.attachments.get(attachment_id)
         if attachment is not None:
             attachment.answered = False
-            self._ask(call, attachment)
+            self._asking.ask(call, attachment)
 
     def _answered(self, call: LiveCall, attachment_id: str) -> None:
         attachment = call.attachments.get(attachment_id)
