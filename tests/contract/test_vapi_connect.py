@@ -254,3 +254,12 @@ async def _run(command: list[str], directory: Path, env: dict[str, str]) -> tupl
 async def test_the_key_travels_only_over_tls_or_loopback(desk: Desk) -> None:
     with pytest.raises(VapiError, match="not https"):
         VapiApi(desk.http, KEY, base_url="http://api.vapi.example")
+
+
+async def test_a_secret_that_is_shown_in_stars_is_not_sent_back(desk: Desk) -> None:
+    desk.assistant["model"] = {"provider": "custom-llm", "url": f"{WANTED.url}/x", "headers": {"X-Key": "ab**cd"}}
+    before = dict(desk.assistant)
+    with pytest.raises(ConnectFailed, match=r"model\.headers\.X-Key .* nothing was changed"):
+        await desk.connect()
+    assert desk.assistant == before
+    assert [credential["name"] for credential in desk.vapi.credentials] == ["voice"]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from voicemesh_cli import vapi_merge
 from voicemesh_cli.vapi_api import NoCredentials, VapiApi, VapiError
-from voicemesh_cli.vapi_diff import Change, changed, changes, not_kept
+from voicemesh_cli.vapi_diff import Change, changed, changes, not_kept, starred
 from voicemesh_cli.vapi_merge import TOUCHED, Connection, Credential
 
 _TO_BE_MADE = "(one that is to be made)"
@@ -109,9 +109,10 @@ async def connect(
         return screen.say("nothing was changed (--dry-run)")
     if not screen.agrees():
         return screen.say("nothing was changed")
-    found = await _with_credentials(api, wanted, found, screen)
+    _refuse_starred(changed(found.assistant, found.fields))
     kept = save(backups, found.assistant, found.number, now_s())
     screen.say(f"what was there is kept in {kept}; `voicemesh vapi restore {kept}` puts it back")
+    found = await _with_credentials(api, wanted, found, screen)
     if found.changes:
         await api.patch_assistant(wanted.assistant_id, changed(found.assistant, found.fields))
     lost = not_kept(found.fields, await api.assistant(wanted.assistant_id))
@@ -144,6 +145,7 @@ async def restore(
         return screen.say("nothing was changed (--dry-run)")
     if not screen.agrees():
         return screen.say("nothing was changed")
+    _refuse_starred(body)
     screen.say(f"what was there is kept in {save(backups, assistant, number, now_s())}")
     if body:
         await _patch_with_nulls(api, id_, body)
@@ -281,6 +283,14 @@ async def _patch_with_nulls(api: VapiApi, id_: str, body: Mapping[str, Any]) -> 
         if error.status != 400 or len(values) == len(body) or not values:
             raise
         await api.patch_assistant(id_, values)
+
+
+def _refuse_starred(body: Mapping[str, Any]) -> None:
+    if found := starred(body):
+        raise ConnectFailed(
+            f"Vapi shows {', '.join(found)} with stars in the middle, and sent back so it would be lost; nothing was "
+            "changed. Take it out in the dashboard, run this again, and set it anew there"
+        )
 
 
 def _check(lost: list[str]) -> None:

@@ -113,6 +113,15 @@ def _same(old: Any, new: Any, path: str) -> bool:
     return bool(old == new)
 
 
+def starred(body: Any, path: str = "") -> list[str]:
+    """Return where a body has secrets that Vapi has shown with their middle starred out: sent so, they are lost."""
+    if isinstance(body, Mapping):
+        return [at for name, value in body.items() for at in starred(value, f"{path}.{name}" if path else name)]
+    if _is_list(body):
+        return [at for number, value in enumerate(body) for at in starred(value, f"{path}[{number}]")]
+    return [path] if isinstance(body, str) and "**" in body and is_secret(path) else []
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 

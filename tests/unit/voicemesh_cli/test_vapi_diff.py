@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from voicemesh_cli.vapi_diff import Change, changed, changes, not_kept, shown
+from voicemesh_cli.vapi_diff import Change, changed, changes, not_kept, shown, starred
 
 
 def test_a_change_names_its_field_and_both_values() -> None:
@@ -67,3 +67,12 @@ def test_what_did_not_stick_is_named() -> None:
     assert not_kept(wanted, got) == ["serverMessages without speech-update", "x is not set"]
     assert not_kept({"x": None}, {"x": 2}) == ["x is still set"]
     assert not_kept({"x": 1}, {"x": 2}) == ["x is 2, not 1"]
+
+
+def test_a_secret_that_vapi_has_starred_out_is_found_and_bold_words_of_a_prompt_are_not() -> None:
+    body = {
+        "server": {"headers": {"X-Key": "ab**cd"}, "url": "https://h/a**b"},
+        "model": {"messages": [{"role": "system", "content": "Be **brief**."}]},
+        "credentials": [{"apiKey": "sk**"}, {"apiKey": "whole"}],
+    }
+    assert starred(body) == ["server.headers.X-Key", "credentials[0].apiKey"]
