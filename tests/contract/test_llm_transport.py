@@ -211,6 +211,14 @@ async def test_a_count_that_cannot_be_one_is_none(count: str, taken: int) -> Non
     assert end.prompt_tokens == taken
 
 
+@pytest.mark.parametrize("index", ["1099511627776", "1024", "-1"])
+async def test_a_tool_call_with_an_impossible_number_is_a_broken_stream(index: str) -> None:
+    calls = f'[{{"index": {index}, "id": "a", "function": {{"name": "f", "arguments": ""}}}}]'
+    chunk = f'data: {{"choices": [{{"delta": {{"tool_calls": {calls}}}}}]}}\n\n'
+    async with saying(HEAD, chunk.encode() + STOP) as model:
+        assert (await failure_of(model))[0] is Kind.BAD_STREAM
+
+
 async def test_done_without_a_finish_reason_is_a_broken_stream_at_once() -> None:
     async def done(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -34,6 +34,9 @@ waits for TCP and TLS again."""
 _BODY = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 """Not orjson: what callers hand over as tools may hold what it refuses, half a surrogate pair or a long number."""
 
+_MOST_TOOL_CALLS = 1_024
+"""Of one answer. A number that the contract cannot hold would be a defect of ours behind words already said."""
+
 _FINISH = {
     "stop": Finish.STOP,
     "length": Finish.LENGTH,
@@ -249,7 +252,10 @@ def _read(chunk: Any) -> tuple[list[Piece], Finish | None]:
         for call in delta.get("tool_calls") or ():
             function = call.get("function") or {}
             name, arguments = _text(function, "name"), _text(function, "arguments")
-            pieces.append(ToolPiece(operator.index(call.get("index") or 0), _text(call, "id"), name, arguments))
+            index = operator.index(call.get("index") or 0)
+            if not 0 <= index < _MOST_TOOL_CALLS:
+                raise IndexError(index)
+            pieces.append(ToolPiece(index, _text(call, "id"), name, arguments))
         reason = _text(choice, "finish_reason")
     except (AttributeError, TypeError, KeyError, IndexError):
         raise ProviderError(Kind.BAD_STREAM, "sent a chunk that is not a chat completion chunk") from None
