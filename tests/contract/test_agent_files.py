@@ -39,6 +39,8 @@ VALUES = {
     "match.numbers": '["+15005550006"]',
     "match.assistant_ids": '["a"]',
     "match.metadata": "{ tenant = 1 }",
+    "slow_turn.after_ms": "2500",
+    "slow_turn.filler": '["One moment."]',
     "model.provider": '"scripted"',
     "model.name": '"booking"',
     "model.base_url": '"https://example.com/v1"',
