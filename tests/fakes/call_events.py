@@ -11,7 +11,7 @@ from itertools import count
 from session_svc.domain import events
 from session_svc.domain.call import Call, Policy
 from session_svc.domain.commands import Command
-from session_svc.domain.events import ChatMessage, CutReason, Event, Finish, Party, Phase
+from session_svc.domain.events import ChatMessage, CutReason, Event, Finish, Party, Phase, ToolOutcome
 from session_svc.domain.fold import step
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.type.v1 import call_pb2
@@ -122,6 +122,20 @@ def cut_requested(through: int, at_ms: int, *, spoken_ms: int) -> Event:
     return ours(events.CutRequested(through, BEGAN_MS + spoken_ms, "interruption_phrase"), at_ms)
 
 
+def tool_asked(
+    key: str, at_ms: int, *, generation: int = 1, turn: int = 1, ingress: str = INGRESS, event_id: str = ""
+) -> Event:
+    """An ingress wants to run ``free_tables``, which takes two seconds at most."""
+    body = events.ToolAsked(key, ingress, turn, generation, "free_tables", '{"day":"friday"}', 2_000)
+    return ours(body, at_ms, event_id=event_id)
+
+
+def tool_ended(
+    key: str, at_ms: int, text: str = "two", *, outcome: ToolOutcome = ToolOutcome.DONE, ask_id: str = ""
+) -> Event:
+    return ours(events.ToolEnded(key, ask_id, outcome, text), at_ms)
+
+
 def closed(attachment: str, at_ms: int) -> Event:
     return ours(events.AttachmentClosed(attachment), at_ms)
 
@@ -227,6 +241,14 @@ def _put_output(message: pb.CallEvent, body: events.Body) -> None:
             message.cut_requested.spoken_at_ms = spoken_at_ms
             message.cut_requested.rule = rule
             message.cut_requested.SetInParent()
+        case events.ToolAsked(key, ingress_id, turn, generation, name, arguments_json, timeout_ms):
+            wanted = message.tool_asked
+            wanted.key, wanted.ingress_id, wanted.turn, wanted.generation = key, ingress_id, turn, generation
+            wanted.name, wanted.arguments_json, wanted.timeout_ms = name, arguments_json, timeout_ms
+        case events.ToolEnded(key, ask_id, outcome, text):
+            ended = message.tool_ended
+            ended.key, ended.ask_id, ended.text = key, ask_id, text
+            ended.outcome = getattr(pb, f"TOOL_OUTCOME_{outcome.name}")
         case _:
             raise TypeError(f"no wire form for {type(body).__name__}")
 

@@ -17,6 +17,7 @@ ID = st.text(min_size=1, max_size=20)
 MS = st.integers(0, wire.MOST_MS - 1)
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+TOOL_KEY = st.from_regex(r"[!-~]{1,256}", fullmatch=True)
 MESSAGES = st.lists(
     st.builds(events.ChatMessage, st.sampled_from(["system", "user", "assistant", "tool"]), TEXT, TEXT, TEXT),
     max_size=8,
@@ -37,6 +38,10 @@ BODIES = {
     ),
     events.AttachmentClosed: st.builds(events.AttachmentClosed, TEXT),
     events.CutRequested: st.builds(events.CutRequested, INT32, INT64, TEXT),
+    events.ToolAsked: st.builds(
+        events.ToolAsked, TOOL_KEY, TEXT, INT32, INT32, TEXT, TEXT, st.integers(0, wire.MOST_TOOL_MS)
+    ),
+    events.ToolEnded: st.builds(events.ToolEnded, TOOL_KEY, TEXT, st.sampled_from(events.ToolOutcome), TEXT),
     events.CallExpired: st.builds(events.CallExpired, INT64),
     events.Noted: st.builds(events.Noted, st.sampled_from(["interrupted", "agent_silent", "turn_ended"])),
 }
@@ -48,6 +53,8 @@ ORDERS = {
     commands.CutGeneration: st.builds(commands.CutGeneration, INT32, INT64, st.sampled_from(events.CutReason), TEXT),
     commands.MoveOutput: st.builds(commands.MoveOutput, INT32, TEXT),
     commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT, INT64),
+    commands.RunTool: st.builds(commands.RunTool, TEXT, TEXT),
+    commands.TakeToolResult: st.builds(commands.TakeToolResult, TEXT, st.sampled_from(events.ToolOutcome), TEXT, TEXT),
     commands.RefuseAnswer: st.builds(commands.RefuseAnswer, TEXT, st.sampled_from(events.CutReason)),
 }
 
@@ -106,6 +113,8 @@ def test_a_command_says_on_the_wire_what_the_order_says(order: commands.Order, t
             told = tuple(events.ChatMessage(m.role, m.content, m.tool_calls_json, m.tool_call_id) for m in told)
         if isinstance(meant, events.CutReason):
             told, meant = pb.CutReason.Name(told), f"CUT_REASON_{meant.name}"
+        if isinstance(meant, events.ToolOutcome):
+            told, meant = pb.ToolOutcome.Name(told), f"TOOL_OUTCOME_{meant.name}"
         assert told == meant
 
 

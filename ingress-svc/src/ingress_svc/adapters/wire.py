@@ -8,7 +8,7 @@ from voicemesh.bargein.v1 import bargein_pb2
 from voicemesh.session.v1 import session_pb2
 from voicemesh.type.v1 import call_pb2
 
-from ingress_svc.domain import effects, vapi
+from ingress_svc.domain import effects, tool_claims, vapi
 from ingress_svc.domain.chat import ChatMessage
 
 _PARTY = {vapi.Party.CALLER: call_pb2.PARTY_CALLER, vapi.Party.AGENT: call_pb2.PARTY_AGENT}
@@ -33,6 +33,13 @@ _REASON = {
     effects.CutReason.INGRESS_LOST: session_pb2.CUT_REASON_INGRESS_LOST,
 }
 _REASON_FROM: dict[int, effects.CutReason] = {number: reason for reason, number in _REASON.items()}
+_OUTCOME = {
+    tool_claims.ToolOutcome.DONE: session_pb2.TOOL_OUTCOME_DONE,
+    tool_claims.ToolOutcome.FAILED: session_pb2.TOOL_OUTCOME_FAILED,
+    tool_claims.ToolOutcome.UNKNOWN: session_pb2.TOOL_OUTCOME_UNKNOWN,
+    tool_claims.ToolOutcome.NOT_RUN: session_pb2.TOOL_OUTCOME_NOT_RUN,
+}
+_OUTCOME_FROM: dict[int, tool_claims.ToolOutcome] = {number: outcome for outcome, number in _OUTCOME.items()}
 _STATE = {
     effects.PlayoutState.PREPARING: bargein_pb2.PLAYOUT_STATE_PREPARING,
     effects.PlayoutState.PLAYING: bargein_pb2.PLAYOUT_STATE_PLAYING,
@@ -206,6 +213,48 @@ def report_event(
         event.cut_requested.spoken_at_ms = report.spoken_at_ms
         event.cut_requested.rule = report.rule
     return event
+
+
+def tool_asked(
+    wanted: tool_claims.AskForTool, *, ingress_id: str, now_ms: int, traceparent: str, agent: str = ""
+) -> session_pb2.CallEvent:
+    ask = wanted.ask
+    event = session_pb2.CallEvent(
+        event_id=wanted.ask_id, call_id=ask.call_id, at_ms=now_ms, received_at_ms=now_ms, agent=agent
+    )
+    if traceparent:
+        event.trace.traceparent = traceparent
+    asked = event.tool_asked
+    asked.key = ask.key
+    asked.ingress_id = ingress_id
+    asked.turn = ask.turn
+    asked.generation = ask.generation
+    asked.name = ask.name
+    asked.arguments_json = ask.arguments_json
+    asked.timeout_ms = ask.timeout_ms
+    return event
+
+
+def tool_ended(
+    record: tool_claims.RecordTool, *, report_id: str, now_ms: int, traceparent: str
+) -> session_pb2.CallEvent:
+    """Return the record of a run. ``report_id``: as in `report_event`."""
+    event = session_pb2.CallEvent(event_id=report_id, call_id=record.call_id, at_ms=now_ms, received_at_ms=now_ms)
+    if traceparent:
+        event.trace.traceparent = traceparent
+    ended = event.tool_ended
+    ended.key = record.key
+    ended.ask_id = record.ask_id
+    ended.outcome = _OUTCOME[record.end.outcome]
+    ended.text = record.end.text
+    ended.duration_ms = record.end.duration_ms
+    return event
+
+
+def tool_end_from(told: session_pb2.TakeToolResult) -> tool_claims.ToolEnd:
+    """Return what became of a tool; an outcome that this ingress does not know yet reads as unknown."""
+    outcome = _OUTCOME_FROM.get(told.outcome, tool_claims.ToolOutcome.UNKNOWN)
+    return tool_claims.ToolEnd(outcome, told.text)
 
 
 def reason_from(number: int) -> effects.CutReason:

@@ -33,15 +33,26 @@ _REASON = {
     pb.CUT_REASON_CALL_ENDED: events.CutReason.CALL_ENDED,
     pb.CUT_REASON_INGRESS_LOST: events.CutReason.INGRESS_LOST,
 }
+_OUTCOME = {
+    pb.TOOL_OUTCOME_DONE: events.ToolOutcome.DONE,
+    pb.TOOL_OUTCOME_FAILED: events.ToolOutcome.FAILED,
+    pb.TOOL_OUTCOME_UNKNOWN: events.ToolOutcome.UNKNOWN,
+    pb.TOOL_OUTCOME_NOT_RUN: events.ToolOutcome.NOT_RUN,
+}
 _FINAL = {call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}
 _STARTED = {call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _AGENT = re.compile(r"(?=.{3,100}\Z)[a-z0-9-]+@[a-z0-9-]+")
+_TOOL_KEY = re.compile("[!-~]{1,256}")
 _REASON_PB = {reason: number for number, reason in _REASON.items()}
+_OUTCOME_PB = {outcome: number for number, outcome in _OUTCOME.items()}
 
 
 MOST_MS = 1 << 53
 """No time is later: 285,000 years, and far from the end of what a store and the wire can hold."""
+
+
+MOST_TOOL_MS = 3_600_000
 
 
 class Unreadable(ValueError):
@@ -118,6 +129,14 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
         message.replay_answer.attachment_id = order.attachment_id
         message.replay_answer.said_text = order.said_text
         message.replay_answer.answers_until_ms = order.answers_until_ms
+    elif isinstance(order, commands.RunTool):
+        message.run_tool.key = order.key
+        message.run_tool.ask_id = order.ask_id
+    elif isinstance(order, commands.TakeToolResult):
+        message.take_tool_result.key = order.key
+        message.take_tool_result.outcome = _OUTCOME_PB[order.outcome]
+        message.take_tool_result.text = order.text
+        message.take_tool_result.ask_id = order.ask_id
     else:
         message.refuse_answer.attachment_id = order.attachment_id
         message.refuse_answer.reason = _REASON_PB[order.reason]
@@ -169,6 +188,31 @@ def _asked(body: pb.AnswerRequested) -> events.AnswerRequested:
     )
 
 
+def _tool_asked(body: pb.ToolAsked) -> events.ToolAsked:
+    if not 0 <= body.timeout_ms <= MOST_TOOL_MS:
+        raise Unreadable(f"tool_asked.timeout_ms is {body.timeout_ms}; it must be from 0 to {MOST_TOOL_MS}")
+    return events.ToolAsked(
+        _key(body.key, "tool_asked.key"),
+        body.ingress_id,
+        body.turn,
+        body.generation,
+        body.name,
+        body.arguments_json,
+        body.timeout_ms,
+    )
+
+
+def _tool_ended(body: pb.ToolEnded) -> events.ToolEnded:
+    outcome = _known(_OUTCOME, body.outcome, "tool_ended.outcome")
+    return events.ToolEnded(_key(body.key, "tool_ended.key"), body.ask_id, outcome, body.text)
+
+
+def _key(key: str, field: str) -> str:
+    if not _TOOL_KEY.fullmatch(key):
+        raise Unreadable(f"{field} must be 1 to 256 printable ASCII characters without spaces")
+    return key
+
+
 def _cut(body: pb.GenerationCut) -> events.GenerationCut:
     return events.GenerationCut(
         generation=body.generation,
@@ -193,6 +237,8 @@ _READERS: dict[str, Callable[[Any], events.Body]] = {
     "generation_cut": _cut,
     "attachment_closed": lambda b: events.AttachmentClosed(b.attachment_id),
     "cut_requested": lambda b: events.CutRequested(b.through_generation, b.spoken_at_ms, b.rule),
+    "tool_asked": _tool_asked,
+    "tool_ended": _tool_ended,
     "turn_ended": _turn_ended,
     "expired": lambda b: events.CallExpired(b.idle_ms),
 }

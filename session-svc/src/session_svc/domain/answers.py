@@ -154,12 +154,25 @@ def _start(
         generation=generation.number,
         attachment_id=request.attachment_id,
         answers_until_ms=answers_until_ms,
-        messages=history.for_model(request.messages, call.spelling(), policy.prompt),
+        messages=history.for_model(
+            history.with_tools(request.messages, request.user_message_count, _tools_run(call)),
+            call.spelling(),
+            policy.prompt,
+        ),
         agent=call.agent,
     )
     call = call._replace(generations=(*call.generations, generation))
     started = _answer(call, request, order, generation=generation.number)
     return Step(started.call, (*cuts, *started.commands))
+
+
+def _tools_run(call: Call) -> list[history.ToolRun]:
+    """Return what our own tools did: a provider that does not run the model knows nothing of them."""
+    return [
+        history.ToolRun(claim.turn, claim.key, claim.name, claim.arguments_json, claim.text)
+        for claim in call.claims.values()
+        if claim.turn and claim.outcome is not None
+    ]
 
 
 def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ...]]:
@@ -168,7 +181,7 @@ def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ..
     The start fences every lower generation at the ingress that gets it, so nothing that was pending for them is left
     to be done there. Elsewhere only cuts are. A refusal concerns no generation and stays.
     """
-    kept = [p for p in call.pending if p.is_refusal or (p.is_cut and p.ingress_id != by_ingress_id)]
+    kept = [p for p in call.pending if p.apart or p.is_refusal or (p.is_cut and p.ingress_id != by_ingress_id)]
     call = _kept(call, kept)
     latest = call.latest
     if latest is None or not latest.live:
@@ -296,7 +309,7 @@ def _settled(call: Call, *command_ids: str) -> Call:
 
 def _without(call: Call, generation: int) -> Call:
     """Return the call without the commands that name a generation which has come to its end."""
-    return _kept(call, [p for p in call.pending if p.generation != generation])
+    return _kept(call, [p for p in call.pending if p.apart or p.generation != generation])
 
 
 def _kept(call: Call, pending: list[Pending]) -> Call:

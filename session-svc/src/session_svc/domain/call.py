@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from session_svc.domain.commands import Command, Pending
-from session_svc.domain.events import Finish, Phase
+from session_svc.domain.events import Finish, Phase, ToolOutcome
 from session_svc.domain.outcome import outcome_of
 
 
@@ -69,6 +70,25 @@ class Utterance(NamedTuple):
     text: str
 
 
+class Claim(NamedTuple):
+    """One run of a tool, given to one ingress."""
+
+    key: str
+    ask_id: str
+    """The newest ask of the ingress that has it."""
+    ingress_id: str
+    turn: int
+    name: str
+    arguments_json: str
+    until_ms: int
+    """Without a result by then, on our clock, it is lost."""
+    outcome: ToolOutcome | None = None
+    """None while it runs."""
+    text: str = ""
+    waiting: tuple[str, ...] = ()
+    """Other ingress processes that want to know what became of it."""
+
+
 class Cut(NamedTuple):
     """The last cut: it holds for every generation up to its number, and for answers to anything older."""
 
@@ -103,6 +123,8 @@ class Call(NamedTuple):
     generations: tuple[Generation, ...] = ()
     """Number 1 first, without gaps."""
     cut: Cut = Cut()
+    claims: Mapping[str, Claim] = MappingProxyType({})
+    """By key, in the order in which they were given."""
     pending: tuple[Pending, ...] = ()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from session_svc.domain.events import ChatMessage, CutReason
+from session_svc.domain.events import ChatMessage, CutReason, ToolOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,31 @@ class RefuseAnswer:
         return f"refuse:{self.attachment_id}"
 
 
-Order = StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    key: str
+    ask_id: str
+    """The event id of the ask that it answers."""
+
+    @property
+    def command_id(self) -> str:
+        return f"tool:{self.key}:{self.ask_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeToolResult:
+    key: str
+    outcome: ToolOutcome
+    text: str
+    ask_id: str = ""
+    """The ask that is refused, where it may not be run."""
+
+    @property
+    def command_id(self) -> str:
+        return f"told:{self.key}"
+
+
+Order = StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer | RunTool | TakeToolResult
 
 
 class Command(NamedTuple):
@@ -85,11 +109,13 @@ class Pending(NamedTuple):
     """The generation whose effect settles it (for a cut: the highest it names); 0 when only an attachment does."""
     attachment_id: str
     """The attachment that it names; empty for a cut."""
+    apart: bool = False
+    """It concerns no generation and no attachment: nothing but its own effect settles it."""
 
     @property
     def is_cut(self) -> bool:
-        return not self.attachment_id
+        return not self.apart and not self.attachment_id
 
     @property
     def is_refusal(self) -> bool:
-        return self.generation == 0
+        return not self.apart and self.generation == 0

@@ -120,6 +120,36 @@ class CutRequested:
     rule: str = ""
 
 
+class ToolOutcome(Enum):
+    """What became of a tool."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """Nobody knows whether it has done its work."""
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAsked:
+    key: str
+    ingress_id: str
+    turn: int
+    """0 where the provider runs the model, and keeps the result in its own history."""
+    generation: int
+    name: str
+    arguments_json: str
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    key: str
+    ask_id: str
+    outcome: ToolOutcome
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class CallExpired:
     idle_ms: int
@@ -144,6 +174,8 @@ Body = (
     | GenerationCut
     | AttachmentClosed
     | CutRequested
+    | ToolAsked
+    | ToolEnded
     | CallExpired
     | Noted
 )

@@ -4,14 +4,14 @@ What a call is does not depend on the order in which its events were delivered: 
 spoken, lifecycle facts are collected and read together, and an event after the end opens nothing. Only generation
 numbers follow the order of arrival.
 
-This file holds the call's life; `answers` holds what happens to its generations.
+This file holds the call's life; `answers` holds what happens to its generations, `tools` what its tools do.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 
-from session_svc.domain import answers
+from session_svc.domain import answers, tools
 from session_svc.domain.call import Call, Policy, Step, Utterance
 from session_svc.domain.events import (
     CallExpired,
@@ -21,6 +21,8 @@ from session_svc.domain.events import (
     HistoryReported,
     Party,
     Phase,
+    ToolAsked,
+    ToolEnded,
     Words,
 )
 
@@ -69,6 +71,10 @@ def _step(call: Call, event: Event, policy: Policy) -> Step:
         return Step(_ended(call, event, expired=True))
     if isinstance(body, HistoryReported):
         return Step(answers.with_heard(call, body.tail))
+    if isinstance(body, ToolAsked):
+        return tools.asked(call, event, body)
+    if isinstance(body, ToolEnded):
+        return tools.ended(call, body)
     return answers.step(call, event, policy)
 
 

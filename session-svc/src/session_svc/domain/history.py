@@ -9,6 +9,7 @@ Only the end of a history is compared with what we said; what older messages hol
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from session_svc.domain.events import ChatMessage
 
 SAME_ENOUGH = 0.6
 """Share of a message's words that must be found in ours, in order, for it to be taken as ours, re-transcribed."""
+MOST_RUNS_TOLD = 16
+"""The model is told of so many of the newest runs of our tools: each may be 16 kB."""
 
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = str.maketrans("", "", "'’")
@@ -39,6 +42,17 @@ class Said(NamedTuple):
 
     generation: int
     text: str
+
+
+class ToolRun(NamedTuple):
+    """What one of our tools did."""
+
+    turn: int
+    key: str
+    name: str
+    arguments_json: str
+    text: str
+    """What the model is told of it."""
 
 
 class Heard(NamedTuple):
@@ -129,6 +143,33 @@ def for_model(messages: Sequence[ChatMessage], spelling: Mapping[str, str], prom
     if prompt:
         told = [ChatMessage("system", prompt), *(message for message in told if message.role != "system")]
     return tuple(told)
+
+
+def with_tools(messages: Sequence[ChatMessage], user_message_count: int, runs: Sequence[ToolRun]) -> list[ChatMessage]:
+    """Return ``messages`` with the newest of our tools' ``runs``, each behind the words of the caller that led to it.
+
+    ``user_message_count``: of the whole history, whose older messages may be missing. A turn whose words are missing
+    has lost its runs too.
+    """
+    told: list[ChatMessage] = []
+    turn = user_message_count - sum(message.role == "user" for message in messages)
+    for message in messages:
+        told.append(message)
+        if message.role == "user":
+            turn += 1
+            told += _tool_messages([run for run in runs[-MOST_RUNS_TOLD:] if run.turn == turn])
+    return told
+
+
+def _tool_messages(runs: Sequence[ToolRun]) -> list[ChatMessage]:
+    if not runs:
+        return []
+    calls = [
+        {"id": run.key, "type": "function", "function": {"name": run.name, "arguments": run.arguments_json or "{}"}}
+        for run in runs
+    ]
+    asked = ChatMessage("assistant", "", tool_calls_json=json.dumps(calls, separators=(",", ":")))
+    return [asked, *(ChatMessage("tool", run.text, tool_call_id=run.key) for run in runs)]
 
 
 def first_words(text: str, count: int) -> str:

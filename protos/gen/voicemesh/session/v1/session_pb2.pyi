@@ -34,6 +34,14 @@ class CutReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CUT_REASON_STALE: _ClassVar[CutReason]
     CUT_REASON_CALL_ENDED: _ClassVar[CutReason]
     CUT_REASON_INGRESS_LOST: _ClassVar[CutReason]
+
+class ToolOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOOL_OUTCOME_UNSPECIFIED: _ClassVar[ToolOutcome]
+    TOOL_OUTCOME_DONE: _ClassVar[ToolOutcome]
+    TOOL_OUTCOME_FAILED: _ClassVar[ToolOutcome]
+    TOOL_OUTCOME_UNKNOWN: _ClassVar[ToolOutcome]
+    TOOL_OUTCOME_NOT_RUN: _ClassVar[ToolOutcome]
 CALL_PHASE_UNSPECIFIED: CallPhase
 CALL_PHASE_RINGING: CallPhase
 CALL_PHASE_IN_PROGRESS: CallPhase
@@ -51,6 +59,11 @@ CUT_REASON_SUPERSEDED: CutReason
 CUT_REASON_STALE: CutReason
 CUT_REASON_CALL_ENDED: CutReason
 CUT_REASON_INGRESS_LOST: CutReason
+TOOL_OUTCOME_UNSPECIFIED: ToolOutcome
+TOOL_OUTCOME_DONE: ToolOutcome
+TOOL_OUTCOME_FAILED: ToolOutcome
+TOOL_OUTCOME_UNKNOWN: ToolOutcome
+TOOL_OUTCOME_NOT_RUN: ToolOutcome
 
 class ConverseRequest(_message.Message):
     __slots__ = ("hello", "events", "floor_seq", "heartbeat", "bye")
@@ -83,7 +96,7 @@ class ConverseResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class CallEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "expired")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "tool_asked", "tool_ended", "expired")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +119,8 @@ class CallEvent(_message.Message):
     ATTACHMENT_CLOSED_FIELD_NUMBER: _ClassVar[int]
     CUT_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     TURN_ENDED_FIELD_NUMBER: _ClassVar[int]
+    TOOL_ASKED_FIELD_NUMBER: _ClassVar[int]
+    TOOL_ENDED_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     seq: int
     event_id: str
@@ -129,8 +144,10 @@ class CallEvent(_message.Message):
     attachment_closed: AttachmentClosed
     cut_requested: CutRequested
     turn_ended: _call_pb2.TurnEnded
+    tool_asked: ToolAsked
+    tool_ended: ToolEnded
     expired: CallExpired
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., tool_asked: _Optional[_Union[ToolAsked, _Mapping]] = ..., tool_ended: _Optional[_Union[ToolEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
 
 class CallStatus(_message.Message):
     __slots__ = ("phase", "ended_reason", "provider_call_sid")
@@ -230,6 +247,38 @@ class CutRequested(_message.Message):
     rule: str
     def __init__(self, through_generation: _Optional[int] = ..., spoken_at_ms: _Optional[int] = ..., rule: _Optional[str] = ...) -> None: ...
 
+class ToolAsked(_message.Message):
+    __slots__ = ("key", "ingress_id", "turn", "generation", "name", "arguments_json", "timeout_ms")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    INGRESS_ID_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    ingress_id: str
+    turn: int
+    generation: int
+    name: str
+    arguments_json: str
+    timeout_ms: int
+    def __init__(self, key: _Optional[str] = ..., ingress_id: _Optional[str] = ..., turn: _Optional[int] = ..., generation: _Optional[int] = ..., name: _Optional[str] = ..., arguments_json: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ToolEnded(_message.Message):
+    __slots__ = ("key", "ask_id", "outcome", "text", "duration_ms")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ASK_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    ask_id: str
+    outcome: ToolOutcome
+    text: str
+    duration_ms: int
+    def __init__(self, key: _Optional[str] = ..., ask_id: _Optional[str] = ..., outcome: _Optional[_Union[ToolOutcome, str]] = ..., text: _Optional[str] = ..., duration_ms: _Optional[int] = ...) -> None: ...
+
 class CallExpired(_message.Message):
     __slots__ = ("idle_ms",)
     IDLE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -237,7 +286,7 @@ class CallExpired(_message.Message):
     def __init__(self, idle_ms: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent")
+    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent", "run_tool", "take_tool_result")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +296,8 @@ class Command(_message.Message):
     REPLAY_ANSWER_FIELD_NUMBER: _ClassVar[int]
     REFUSE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     NAME_AGENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_TOOL_FIELD_NUMBER: _ClassVar[int]
+    TAKE_TOOL_RESULT_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     call_id: str
     trace: _call_pb2.TraceContext
@@ -256,7 +307,9 @@ class Command(_message.Message):
     replay_answer: ReplayAnswer
     refuse_answer: RefuseAnswer
     name_agent: NameAgent
-    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ...) -> None: ...
+    run_tool: RunTool
+    take_tool_result: TakeToolResult
+    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ..., run_tool: _Optional[_Union[RunTool, _Mapping]] = ..., take_tool_result: _Optional[_Union[TakeToolResult, _Mapping]] = ...) -> None: ...
 
 class StartGeneration(_message.Message):
     __slots__ = ("turn", "generation", "attachment_id", "answers_until_ms", "messages", "agent")
@@ -273,6 +326,26 @@ class StartGeneration(_message.Message):
     messages: _containers.RepeatedCompositeFieldContainer[_call_pb2.ChatMessage]
     agent: str
     def __init__(self, turn: _Optional[int] = ..., generation: _Optional[int] = ..., attachment_id: _Optional[str] = ..., answers_until_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_call_pb2.ChatMessage, _Mapping]]] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class RunTool(_message.Message):
+    __slots__ = ("key", "ask_id")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ASK_ID_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    ask_id: str
+    def __init__(self, key: _Optional[str] = ..., ask_id: _Optional[str] = ...) -> None: ...
+
+class TakeToolResult(_message.Message):
+    __slots__ = ("key", "outcome", "text", "ask_id")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ASK_ID_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    outcome: ToolOutcome
+    text: str
+    ask_id: str
+    def __init__(self, key: _Optional[str] = ..., outcome: _Optional[_Union[ToolOutcome, str]] = ..., text: _Optional[str] = ..., ask_id: _Optional[str] = ...) -> None: ...
 
 class NameAgent(_message.Message):
     __slots__ = ("agent",)

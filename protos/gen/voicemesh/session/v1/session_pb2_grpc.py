@@ -73,10 +73,14 @@ class SessionServiceServicer:
         decided.
         3. A command goes to the ingress that holds the attachment it names. It stays in the outbox until an event
         records its effect: `GenerationStarted`, `GenerationEnded` or `GenerationCut` for StartGeneration and
-        MoveOutput, `GenerationCut` for CutGeneration, `AttachmentClosed` for ReplayAnswer and RefuseAnswer.
+        MoveOutput, `GenerationCut` for CutGeneration, `AttachmentClosed` for ReplayAnswer and RefuseAnswer, `ToolEnded`
+        for RunTool.
         4. A command without recorded effect is sent again when its ingress reopens the stream, when an event of its call
         comes a second time, and when another replica takes the slot over. Commands are idempotent by
-        (call, generation) and (call, attachment).
+        (call, generation), (call, attachment) and (call, tool key).
+        5. A tool runs once. An ingress asks (`ToolAsked`), runs it only when told to (`RunTool`), and records what became
+        of it (`ToolEnded`). Whoever asks for a key that is claimed is told what became of it (`TakeToolResult`): when it
+        is known, or that it is lost. It asks again, each time with an event id of its own, until it is told.
 
         Status: FAILED_PRECONDITION (unknown stream version, or first message is not `Hello`); UNAVAILABLE (the process
         ends). Event errors never end the stream.
