@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fakes.mesh_judge import FILLER, Judge, Told
+from fakes.mesh_tools import ToolsSim, wants_a_tool
 from ingress_svc.adapters import wire
 from ingress_svc.domain import effects, vapi
 from ingress_svc.domain.chat import ChatMessage
 from ingress_svc.domain.lateness import Lateness
 from ingress_svc.domain.output import Output
+from ingress_svc.domain.tool_claims import ToolEnd, ToolOutcome
 from session_svc.domain import commands
 from voicemesh.bargein.v1 import bargein_pb2
 from voicemesh.session.v1 import session_pb2
@@ -29,6 +31,7 @@ class World(Protocol):
     now_ms: int
     judge: Judge
     agent: str
+    tools: bool
 
     def next_beat(self) -> int: ...
 
@@ -36,6 +39,11 @@ class World(Protocol):
 def answer_to(words: str) -> list[str]:
     """What the model says, token by token; no two requests get the same."""
     return [f"[{words}] ", "is ", "done."][: 2 + len(words) % 2]
+
+
+def last_words(messages: Sequence[Any]) -> str:
+    """What the caller has said last; behind it may stand what tools did."""
+    return str(next(message.content for message in reversed(messages) if message.role == "user"))
 
 
 @dataclass
@@ -85,6 +93,13 @@ class Run:
 
     generation: int
     tokens: deque[str]
+    words: str = ""
+    """Of the caller, which it answers."""
+    turn: int = 0
+    looks: bool = False
+    """It will call a tool before it speaks."""
+    waits_for: str = ""
+    """The key of the tool that it has called."""
     cancelled: bool = False
     late: bool = False
 
@@ -150,6 +165,7 @@ class IngressSim:
         self.frozen = False
         self.slow = False
         """Every model takes too long to its first token."""
+        self.tools = ToolsSim(self)
         self.playing: bargein_pb2.PlayoutChanged | None = None
         self.reports = 0
         self.agent = ""
@@ -262,6 +278,13 @@ class IngressSim:
 
     def obey(self, order: commands.Order) -> None:
         told, output = self.world.judge.told[self.name], self.output
+        if isinstance(order, commands.RunTool):
+            self.tools.carry_out(self.tools.claims.run(CALL, order.key, order.ask_id))
+            return
+        if isinstance(order, commands.TakeToolResult):
+            end = ToolEnd(ToolOutcome(order.outcome.value), order.text)
+            self.tools.carry_out(self.tools.claims.taken(CALL, order.key, end, order.ask_id))
+            return
         if not isinstance(order, commands.CutGeneration) and order.attachment_id in self.requests:
             self.requests[order.attachment_id].answered = True
         if isinstance(order, commands.StartGeneration):
@@ -294,7 +317,13 @@ class IngressSim:
         if self.slow and not run.late:
             self.is_slow(run)
             return
-        if run.tokens:
+        if run.looks:
+            run.looks = False
+            if run.cancelled:
+                self.runs.remove(run)
+            else:
+                self.tools.want(CALL, run, run.turn)
+        elif run.tokens:
             self.carry_out(self.output.token(run.generation, run.tokens.popleft()))
         else:
             self.runs.remove(run)
@@ -317,12 +346,16 @@ class IngressSim:
                 self.requests[effect.attachment_id].closing = True
             elif isinstance(effect, effects.OpenGenerate):
                 assert all(run.cancelled for run in self.runs), "two models at work for one voice"
-                tokens = deque(answer_to(effect.messages[-1].content))
-                self.runs.append(Run(effect.generation, tokens))
+                words = last_words(effect.messages)
+                tokens, looks = deque(answer_to(words)), self.world.tools and wants_a_tool(words)
+                self.runs.append(Run(effect.generation, tokens, words, effect.turn, looks))
                 self.world.judge.ran.append((effect.generation, self.agent))
             elif isinstance(effect, effects.CancelGenerate):
-                for run in self.runs:
-                    run.cancelled = run.cancelled or run.generation == effect.generation
+                for run in [run for run in self.runs if run.generation == effect.generation]:
+                    run.cancelled = True
+                    if run.waits_for:
+                        self.tools.leave(CALL, run)
+                        self.runs.remove(run)
             elif isinstance(effect, effects.SayAnswer):
                 assert self.sayings == [], "one answer is said twice at the same time"
                 self.sayings.append(Saying(effect.generation, effect.text, cleared=self.lateness.slept))

@@ -50,6 +50,29 @@ class Judge:
     aloud: dict[int, str] = field(default_factory=dict)
     """By generation, what was said by live call control."""
 
+    tools: set[str] = field(default_factory=set)
+    """The tool runs that have begun, by key."""
+    refused_tools: list[tuple[str, int]] = field(default_factory=list)
+    """(ingress, generation) whose tool was not run."""
+
+    def tool_began(self, ingress: str, key: str, generation: int) -> None:
+        """A tool runs at most once, and not for a generation that this ingress knows to be cut."""
+        assert key not in self.tools, f"tool {key} ran twice, now at {ingress}"
+        self.tools.add(key)
+        told = self.told[ingress]
+        assert not told.names(generation, self.promises[generation]), (
+            f"{ingress} ran {key} for {generation}, cut before"
+        )
+
+    def tool_told(self, ingress: str, key: str, generation: int, outcome: str, text: str) -> None:
+        """A model learns what became of its tool."""
+        assert outcome in ("done", "unknown", "not_run"), outcome
+        if outcome == "done":
+            assert (key in self.tools, text) == (True, f"did {key}")
+        if outcome == "not_run":
+            # It was refused to a generation that had lost the voice by then, though this ingress may not know it yet.
+            self.refused_tools.append((ingress, generation))
+
     def promised(self, generation: int, promise: Promise) -> None:
         """A generation's number is given out once, whatever died since."""
         known = self.promises.setdefault(generation, promise)

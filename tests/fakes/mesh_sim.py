@@ -19,7 +19,7 @@ from bargein_svc.domain.events import Decision
 from bargein_svc.domain.verdict import NEW
 from bargein_svc.domain.verdict import Policy as BargeInPolicy
 from bargein_svc.domain.verdict import step as judge_words
-from fakes.mesh_ingress import CALL, IngressSim, Link, Request, Saying, answer_to
+from fakes.mesh_ingress import CALL, IngressSim, Link, Request, Saying, answer_to, last_words
 from fakes.mesh_judge import Judge, Promise, Told
 from session_svc.adapters import wire as session_wire
 from session_svc.domain import commands
@@ -137,7 +137,7 @@ class SessionSim:
             self.outbox[command.order.command_id] = command
         for order in (command.order for command in unit.sends):
             if isinstance(order, commands.StartGeneration):
-                answer = "".join(answer_to(order.messages[-1].content))
+                answer = "".join(answer_to(last_words(order.messages)))
                 self.judge.promised(order.generation, Promise(order.attachment_id, order.answers_until_ms, answer))
         if then_die:
             self.die()
@@ -193,7 +193,9 @@ class BargeInSim:
 class World:
     """One call and everything that may happen to it next."""
 
-    def __init__(self, ingresses: int = 1, *, slow: bool = False) -> None:
+    def __init__(self, ingresses: int = 1, *, slow: bool = False, tools: bool = False) -> None:
+        self.tools = tools
+        """Whether the models have tools."""
         self.now_ms = 1_000_000
         self.agent = "sales@0"
         """What the files give the call to at the moment."""
@@ -246,7 +248,11 @@ class World:
             if ingress.frozen:
                 continue
             if models:
-                found += [lambda run=run, at=ingress: at.model_speaks(run) for run in ingress.runs]  # type: ignore[misc]
+                speaking = [run for run in ingress.runs if not run.waits_for]
+                found += [lambda run=run, at=ingress: at.model_speaks(run) for run in speaking]  # type: ignore[misc]
+            tools = ingress.tools
+            found += [lambda ask=ask, at=tools: at.ends(ask) for ask in tools.running]  # type: ignore[misc]
+            found += [lambda key=key, at=tools: at.again(CALL, key) for key in tools.due()]  # type: ignore[misc]
             found += [lambda saying=saying, at=ingress: self._aloud(at, saying) for saying in ingress.sayings]  # type: ignore[misc]
             for request in ingress.requests.values():
                 if request.has_work:
@@ -269,7 +275,7 @@ class World:
             moves = self.deliveries() or self.work(models=models)
             if moves:
                 moves[0]()
-            elif any(request.waits for request in self.requests):
+            elif any(request.waits for request in self.requests) or any(at.tools.ask_at_ms for at in self.ingresses):
                 self.advance(50)
             else:
                 return

@@ -54,10 +54,12 @@ def converse(world: World, caller: Caller, chaos: Chaos, dice: Random, *, noise:
     return request
 
 
-def play(seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool, slow: bool = False) -> World:
+def play(
+    seed: int, turns: int, *, ingresses: int, faults: bool, noise: bool, slow: bool = False, tools: bool = False
+) -> World:
     """A conversation, and at its end words that nobody speaks after: they get their whole answer, whatever went on."""
     dice = Random(seed)
-    world = World(ingresses, slow=slow)
+    world = World(ingresses, slow=slow, tools=tools)
     caller = Caller(world)
     chaos = Chaos(world, caller, faults=faults)
     for _ in range(turns):
@@ -99,6 +101,15 @@ def test_any_order_with_a_caller_who_repeats_leaves_and_is_interrupted(seed: int
 def test_any_order_where_every_answer_is_slow_and_said_aloud(seed: int, turns: int, ingresses: int) -> None:
     world = play(seed, turns, ingresses=ingresses, faults=seed % 2 == 0, noise=seed % 3 == 0, slow=True)
     assert world.judge.aloud
+
+
+@settings(UNBOUND, max_examples=300)
+@given(SEEDS, TURNS, st.integers(1, 2))
+def test_any_order_in_which_models_call_tools_before_they_answer(seed: int, turns: int, ingresses: int) -> None:
+    world = play(seed, turns, ingresses=ingresses, faults=seed % 2 == 0, noise=seed % 3 > 0, tools=True)
+    generations = world.session.call.generations
+    for _, generation in world.judge.refused_tools:
+        assert generation < len(generations) or generations[generation - 1].status is Status.CUT
 
 
 @settings(UNBOUND, max_examples=150)
