@@ -134,7 +134,7 @@ async def edge(**settings: Any) -> AsyncIterator[Edge]:
         connector = aiohttp.TCPConnector(limit=0)
         try:
             async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as http:
-                provider = Provider(f"http://127.0.0.1:{ingress.port}", http)
+                provider = Provider(f"http://{ingress.host}:{ingress.port}", http)
                 await until(lambda: not ingress.missing)
                 yield Edge(ingress, mesh, provider)
         finally:

@@ -34,6 +34,7 @@ from ingress_svc.agent_file import agents
 from ingress_svc.auth import auth
 from ingress_svc.config import Config
 from ingress_svc.domain.auth_doctor import Doctor
+from ingress_svc.domain.body_room import BodyRoom
 from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import Unsigned, Verifier
@@ -84,9 +85,11 @@ class Ingress:
         self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
         self._background = Background()
         self._health = Health()
+        self.room = BodyRoom()
         guard = Guard(
             webhooks=_door("webhook", self._auth.webhooks, self._auth.webhook_doctor),
             llm=_door("llm", self._auth.llm, self._auth.llm_doctor),
+            room=self.room,
             max_body_bytes=config.max_body_bytes,
             counters=self.counters,
         )
@@ -127,10 +130,16 @@ class Ingress:
             webhook.receive,
             draining=lambda: self.draining,
             max_body_bytes=config.max_body_bytes,
+            room=self.room,
             host=config.host,
             port=config.port,
             drain_s=config.drain_s,
         )
+
+    @property
+    def host(self) -> str:
+        """The address that it listens on."""
+        return self._http.host
 
     @property
     def port(self) -> int:

@@ -60,7 +60,8 @@ class SidePort:
         if self._socket is None:
             return
         # The import takes as long as the rest of a service's start, which shall not wait for it.
-        web = self._web = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
+        http_server = await asyncio.to_thread(importlib.import_module, "svc_runtime.http_server")
+        web = self._web = http_server.web
         lag = Gauge(
             "voicemesh.loop.lag", "How late the event loop ran at worst.", lambda: health.loop_lag_ms / 1e3, "s"
         )
@@ -69,8 +70,10 @@ class SidePort:
             "/healthz": lambda: web.Response(text="ok\n"),
             "/readyz": lambda: self._readiness(health.waits_for),
         }
-        server = self._server = web.Server(
+        server = self._server = http_server.QuietServer(
             self._answer,
+            counters=self._counters,
+            error_body=lambda _, text: json.dumps({"error": text}).encode(),
             access_log=None,
             keepalive_timeout=REQUEST_WITHIN_S,
             lingering_time=0.0,

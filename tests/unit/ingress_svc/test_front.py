@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ingress_svc.adapters import front
 from ingress_svc.adapters.front import Connection, Front
 from ingress_svc.adapters.reply import SendReply, taken
+from ingress_svc.domain.body_room import BodyRoom
 
 BODY = b'{"message": {"type": "hang", "call": {"id": "call-1"}}}'
 PROOF = b"X-Vapi-Secret: " + SECRET.encode()
@@ -33,6 +34,10 @@ class Wire(asyncio.Transport):
         self.reading = True
         self.protocol: Any = None
         self.closed = False
+        self.ended = False
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -80,6 +85,7 @@ class Desk:
             other=lambda: self.other,
             draining=lambda: draining,
             max_body_bytes=most_bytes,
+            room=BodyRoom(),
             keep_alive_s=75.0,
         )
         self._at_once = at_once
@@ -264,6 +270,24 @@ async def test_while_draining_an_answer_is_the_last_on_its_connection() -> None:
     assert desk.wire.closed
 
 
+async def test_a_drain_answers_what_is_half_sent_and_hears_the_rest_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "_LEAVE_S", 0.0)
+    desk = Desk(most_bytes=200_000)
+    whole = request(b"x" * 100_000)
+    desk.connection.data_received(whole[:90_000])
+    closing = asyncio.create_task(desk.front.close(5.0))
+    await until(lambda: desk.wire.ended)
+    assert desk.wire.written.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 1\r\n" in desk.wire.written
+    assert b"\r\nConnection: close\r\n" in desk.wire.written
+    desk.connection.data_received(whole[90_000:])
+    await until(lambda: desk.wire.closed)
+    desk.connection.connection_lost(None)
+    await closing
+    assert desk.bodies == []
+    assert desk.front.room.taken_bytes == 0
+
+
 def swept_after(desk: Desk, seconds: float) -> bool:
     """Return whether the sweep has closed the connection."""
     desk.front.sweep([desk.connection], time.monotonic() + seconds)
@@ -313,9 +337,9 @@ async def test_large_bodies_share_what_room_there_is() -> None:
     other.connection_made(wire)
     other.data_received(request(b"")[:-4].replace(b"Length: 0", b"Length: %d" % (100 << 20)) + b"\r\n\r\n")
     assert wire.written.startswith(b"HTTP/1.1 503 ")
-    assert wire.closed
+    assert wire.ended
     desk.connection.connection_lost(None)
-    assert desk.front.body_bytes == 0
+    assert desk.front.room.taken_bytes == 0
 
 
 # --- against the whole of ingress -------------------------------------------------------------------------------------

@@ -208,13 +208,6 @@ async def test_d13_every_route_that_changes_state_refuses_what_is_not_signed(at:
     assert at.mesh.llm.generations == []
 
 
-async def test_d31_no_answer_names_what_the_server_is_made_of(at: Edge) -> None:
-    for method, path in (("GET", "/"), ("GET", "/vapi/webhook"), ("POST", "/"), ("POST", "/vapi/webhook")):
-        async with at.provider.http.request(method, at.url + path) as response:
-            assert 400 <= response.status < 500
-            tells_nothing(await response.text())
-
-
 async def test_what_is_not_served_is_an_error_in_json(at: Edge) -> None:
     async with at.provider.http.get(at.url + "/vapi") as response:
         assert (response.status, (await response.json())["error"]) == (404, "nothing is served here")

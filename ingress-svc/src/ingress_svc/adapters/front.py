@@ -18,17 +18,17 @@ from svc_runtime import logs
 
 from ingress_svc.adapters.reply import Reply, SendReply, message, refused
 from ingress_svc.domain import plain_http
+from ingress_svc.domain.body_room import BodyRoom
 
 _MOST_HEAD_BYTES = 16_384
 _MOST_AHEAD_BYTES = 65_536
 """What a client may send before the request in front of it is answered."""
-_SMALL_BODY_BYTES = 65_536
-_MOST_BODY_BYTES = 256 * 1_048_576
-"""Of all bodies above the small ones that are being read, on all connections: nothing of them is proven yet."""
 _READ_S = 60.0
 """From the first byte of a request to its last."""
 _ANSWER_S = 60.0
 """Far above every cap of ours: an answer that has not come by then will never come."""
+_LEAVE_S = 1.0
+"""For a peer that was refused in the middle of its request to read that, and to close."""
 _SWEEP_S = 5.0
 _SWEPT_AT_ONCE = 1_000
 """About a millisecond of work."""
@@ -51,6 +51,7 @@ class Front:
         other: Callable[[], asyncio.Protocol],
         draining: Callable[[], bool],
         max_body_bytes: int,
+        room: BodyRoom,
         keep_alive_s: float,
     ) -> None:
         self.receive = receive
@@ -59,8 +60,7 @@ class Front:
         self.other = other
         self.draining = draining
         self.max_body_bytes = max_body_bytes
-        self.body_bytes = 0
-        """Of large bodies that are being read."""
+        self.room = room
         self.connections: set[Connection] = set()
         self._keep_alive_s = keep_alive_s
         self._date = (0, "")
@@ -85,10 +85,10 @@ class Front:
             self._empty.set()
 
     async def close(self, within_s: float) -> None:
-        """Let what is being answered end, for so long, and close everything."""
+        """Let what is being answered end, for so long, and close everything. What is half sent is refused."""
         self._sweeper.cancel()
         for connection in list(self.connections):
-            connection.close_if_idle()
+            connection.close_unless_busy()
         self._empty.clear()
         if self.connections:
             try:
@@ -131,14 +131,15 @@ class Connection(asyncio.Protocol):
         self._missing = 0
         """Bytes until the request at the front is whole; 0 while that is not known."""
         self._head: plain_http.Head | None = None
-        self._reserved = 0
-        """Of the front's room for large bodies."""
+        self._hold = front.room.hold()
         self._served = 0
         """How many requests were read. An answer names its request: a second one to an earlier must not pass for it."""
         self._jammed = False
         """The client does not read its answers."""
         self._held_back = False
         """It sends more than may wait, so nothing more is read for now."""
+        self._refused = False
+        """It was refused in the middle of a request: what still comes is the rest of that."""
 
     @property
     def reading(self) -> bool:
@@ -163,6 +164,8 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if not (self.busy or self.reading):
             self.touched_s = time.monotonic()
         if self._missing > len(data):
@@ -181,8 +184,13 @@ class Connection(asyncio.Protocol):
             self._held_back = True
             self._transport.pause_reading()
 
-    def close_if_idle(self) -> None:
-        if not self.busy and self._transport is not None:
+    def close_unless_busy(self) -> None:
+        """Close; a request that has not come whole is answered that it may come again."""
+        if self.busy or self._transport is None:
+            return
+        if self.reading:
+            self._refuse_half(refused(503, "ingress-svc is being stopped; send it again", retry_after_s=1))
+        else:
             self._transport.close()
 
     def abort(self) -> None:
@@ -220,7 +228,8 @@ class Connection(asyncio.Protocol):
             return None
         self._data = self._data[end:]
         self._head = head
-        if head.body_bytes > max(_SMALL_BODY_BYTES, len(self._data)) and not self._reserve(head.body_bytes):
+        if head.body_bytes > len(self._data) and not self._hold.reach(head.body_bytes):
+            self._refuse_half(refused(503, "too many large bodies are being read", retry_after_s=1))
             return None
         return head
 
@@ -230,20 +239,25 @@ class Connection(asyncio.Protocol):
             return False  # no end of a head will ever come
         return any(self._data[: len(start)] == start[: len(self._data)] for start in self._front.starts)
 
-    def _reserve(self, count: int) -> bool:
-        """Take room for a large body; where there is none, say so and close."""
-        if self._front.body_bytes + count <= _MOST_BODY_BYTES:
-            self._front.body_bytes += count
-            self._reserved = count
-            return True
-        self._served += 1
-        self.busy = True
-        self._reply(self._served, refused(503, "too many large bodies are being read", retry_after_s=1), last=True)
-        return False
+    def _refuse_half(self, reply: Reply) -> None:
+        """Answer a request that has not come whole, and close once its peer has had time to read that.
+
+        To close at once would lose the answer: whoever is still sending is told of the closed connection first.
+        """
+        transport = self._transport
+        assert transport is not None
+        self._release()
+        self._refused = True
+        self._data, self._head = b"", None
+        self._chunks.clear()
+        transport.write(message(reply, date=self._front.date(), close=True))
+        self._held_back = False
+        transport.resume_reading()
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(_LEAVE_S, self.abort)
 
     def _release(self) -> None:
-        self._front.body_bytes -= self._reserved
-        self._reserved = 0
+        self._hold.release()
 
     def _receive(self, head: plain_http.Head, raw: bytes) -> None:
         self.busy = True

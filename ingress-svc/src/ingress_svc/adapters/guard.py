@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,10 +13,15 @@ from svc_runtime.metrics import Counters
 
 from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.domain import vapi_llm
+from ingress_svc.domain.body_room import BodyRoom, Hold
 from ingress_svc.domain.signatures import Headers, MismatchReason, SignatureMismatch, Unsigned, Verifier
 
 REFUSED = "voicemesh.requests.refused"
+READ_S = 60.0
+"""From the first byte of a body to its last; also for one whose chunks are none, which aiohttp does not tell us."""
 UNPROVEN = "the request is not signed as configured"
+
+_CLOSE = {"Connection": "close"}
 
 Form = Callable[[str, str], str]
 """Makes the body of a refusal from its message and its code."""
@@ -31,17 +37,25 @@ class Door(NamedTuple):
 class Guard:
     """Reads a body within the limit and verifies it over its raw bytes. Nothing has been parsed by then."""
 
-    def __init__(self, *, webhooks: Door, llm: Door, max_body_bytes: int, counters: Counters) -> None:
+    def __init__(self, *, webhooks: Door, llm: Door, room: BodyRoom, max_body_bytes: int, counters: Counters) -> None:
         self._webhooks = webhooks
         self._llm = llm
+        self._room = room
         self._max_body_bytes = max_body_bytes
         self._counters = counters
-        reasons = ("too_large", "encoding", *(reason.value for reason in MismatchReason))
+        reasons = (
+            "too_large",
+            "encoding",
+            "no_room",
+            "unreadable",
+            "too_slow",
+            *(reason.value for reason in MismatchReason),
+        )
         counters.declare(REFUSED, "Requests refused before their body was parsed.", reason=reasons)
 
     async def webhook(self, request: web.Request) -> bytes:
         """Return the raw body of a webhook, for `proves` to judge. Raises the HTTP error to answer with."""
-        return await self._body(request, _error_text)
+        return await self._body(request, plain_error)
 
     def proves(self, headers: Headers, raw: bytes, *, url: str, now_s: float) -> bool:
         """Return whether a webhook comes from whom it says; counted when it does not."""
@@ -52,10 +66,10 @@ class Guard:
 
         Its peer reads OpenAI's error object. Raises the HTTP error to answer with.
         """
-        raw = await self._body(request, _openai_error_text)
+        raw = await self._body(request, openai_error)
         received_ns = time.time_ns()
         if not self._proves(self._llm, request.headers, raw, url=url_of(request), now_s=received_ns / 1e9):
-            text = _openai_error_text(UNPROVEN, "invalid_api_key")
+            text = openai_error(UNPROVEN, "invalid_api_key")
             raise web.HTTPUnauthorized(text=text, content_type="application/json")
         return raw, received_ns
 
@@ -77,10 +91,32 @@ class Guard:
             raise web.HTTPUnsupportedMediaType(text=text, content_type="application/json")
         if (request.content_length or 0) > self._max_body_bytes:
             raise self._too_large(form)
+        hold = self._room.hold()
         try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise self._too_large(form) from None
+            async with asyncio.timeout(READ_S):
+                return await self._read(request, form, hold)
+        except TimeoutError:
+            self._counters.add(REFUSED, reason="too_slow")
+            text = form(f"the body did not come within {READ_S:.0f} s", "request_timeout")
+            raise web.HTTPRequestTimeout(text=text, content_type="application/json", headers=_CLOSE) from None
+        finally:
+            hold.release()
+
+    async def _read(self, request: web.Request, form: Form, hold: Hold) -> bytes:
+        count, chunks = 0, []
+        roomy = hold.reach(request.content_length or 0)
+        while roomy and (chunk := await request.content.readany()):
+            count += len(chunk)
+            if count > self._max_body_bytes:
+                raise self._too_large(form)
+            chunks.append(chunk)
+            roomy = hold.reach(count)
+        if roomy:
+            return b"".join(chunks)
+        self._counters.add(REFUSED, reason="no_room")
+        text = form("too many large bodies are being read", "overloaded")
+        headers = {"Retry-After": "1"} | _CLOSE
+        raise web.HTTPServiceUnavailable(text=text, content_type="application/json", headers=headers)
 
     def _too_large(self, form: Form) -> web.HTTPException:
         self._counters.add(REFUSED, reason="too_large")
@@ -101,9 +137,12 @@ def error_text(message: str) -> str:
     return orjson.dumps({"error": message}).decode()
 
 
-def _error_text(message: str, _: str) -> str:
+def plain_error(message: str, _: str) -> str:
+    """Return the body of an error as every peer but the custom LLM's reads it."""
     return error_text(message)
 
 
-def _openai_error_text(message: str, code: str) -> str:
-    return vapi_llm.error_body(message, kind="invalid_request_error", code=code).decode()
+def openai_error(message: str, code: str) -> str:
+    """Return it as a client of OpenAI's does."""
+    kind = "server_error" if code == "internal_error" else "invalid_request_error"
+    return vapi_llm.error_body(message, kind=kind, code=code).decode()

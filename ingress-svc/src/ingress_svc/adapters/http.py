@@ -13,9 +13,11 @@ from svc_runtime.server import CannotListen
 
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.front import Front, Receive
+from ingress_svc.adapters.guard import Form, openai_error, plain_error
 from ingress_svc.adapters.routes import Handler, Routes
 from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.webhook import VapiWebhook
+from ingress_svc.domain.body_room import BodyRoom
 
 WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
 """Ours, and the article's."""
@@ -51,11 +53,11 @@ def routes(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=render(counters, gauges))
 
-    served = Routes(max_body_bytes=max_body_bytes)
+    served = Routes(counters=counters, max_body_bytes=max_body_bytes)
     for path in WEBHOOK_PATHS:
         served.add("POST", path, _guarded(webhook.handle, draining))
     for path in LLM_PATHS:
-        served.add("POST", path, _guarded(llm.handle, draining))
+        served.add("POST", path, _guarded(llm.handle, draining, openai_error), openai_error)
     if tokens is not None:
         served.add("POST", TOKEN_PATH, _guarded(tokens.handle, draining))
     served.add("GET", "/healthz", healthz)
@@ -64,7 +66,7 @@ def routes(
     return served
 
 
-def _guarded(handle: Handler, draining: Callable[[], bool]) -> Handler:
+def _guarded(handle: Handler, draining: Callable[[], bool], form: Form = plain_error) -> Handler:
     """Return ``handle`` with what holds for every answer. Not a middleware and a signal: those cost each event 5 µs."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -75,8 +77,8 @@ def _guarded(handle: Handler, draining: Callable[[], bool]) -> Handler:
         except Exception as error:  # noqa: BLE001 - the last line before the wire
             # A defect of ours is a 500 that says nothing about us; the log names it.
             logs.get().exception("request.failed", error, path=request.path)
-            text = "the request could not be handled; see the log of ingress-svc"
-            return web.json_response({"error": text}, status=500)
+            text = form("the request could not be handled; see the log of ingress-svc", "internal_error")
+            return web.Response(status=500, text=text, content_type="application/json")
         if draining():
             # Whoever keeps a connection open would go on using it, and no drain would ever end under load.
             if not response.prepared:
@@ -97,6 +99,7 @@ class HttpServer:
         *,
         draining: Callable[[], bool],
         max_body_bytes: int,
+        room: BodyRoom,
         host: str,
         port: int,
         drain_s: float,
@@ -113,10 +116,11 @@ class HttpServer:
             other=self._server,
             draining=draining,
             max_body_bytes=max_body_bytes,
+            room=room,
             keep_alive_s=KEEP_ALIVE_S,
         )
         self._drain_s = drain_s
-        self._host = host
+        self.host = host
         self._port = port
         self._listening: asyncio.Server | None = None
 
@@ -129,10 +133,10 @@ class HttpServer:
         """Listen. Raises CannotListen."""
         loop = asyncio.get_running_loop()
         try:
-            self._listening = await loop.create_server(self._front, self._host, self._port, backlog=1024)
+            self._listening = await loop.create_server(self._front, self.host, self._port, backlog=1024)
         except OSError as error:
             raise CannotListen(
-                f"cannot listen on {self._host}:{self._port} ({error.strerror or error}); "
+                f"cannot listen on {self.host}:{self._port} ({error.strerror or error}); "
                 "set VOICEMESH_HTTP_PORT to a free port"
             ) from error
         self._port = int(self._listening.sockets[0].getsockname()[1])
