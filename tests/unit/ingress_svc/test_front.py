@@ -12,8 +12,9 @@ from fakes.ingress import SECRET, Edge, edge
 from fakes.streams import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingress_svc.adapters import front
+from ingress_svc.adapters import front, http
 from ingress_svc.adapters.front import Connection, Front
+from ingress_svc.adapters.http import KEEP_ALIVE_S
 from ingress_svc.adapters.reply import SendReply, taken
 from ingress_svc.domain.body_room import BodyRoom
 
@@ -299,6 +300,33 @@ async def test_d35_an_idle_connection_outlives_those_of_a_proxy_and_not_by_much(
     desk.connection.data_received(request(b"1"))
     assert not swept_after(desk, 74)
     assert swept_after(desk, 76)
+
+
+def test_d35_idle_connections_outlive_those_of_the_proxies_that_we_know() -> None:
+    assert KEEP_ALIVE_S > max(PROXIES_S.values())
+
+
+PROXIES_S = {"nginx": 60, "the article's proposal": 75, "cloudflared": 90, "Cloudflare": 900}
+
+
+@pytest.mark.parametrize("path", ["/vapi/webhook", "/healthz"])
+async def test_d35_both_servers_keep_an_idle_connection_for_that_time_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(front, "_SWEEP_S", 0.0)
+    monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.05)
+    sent = request() if path == "/vapi/webhook" else b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with edge() as at:
+        answer = await exchanged(at, sent)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), "answered first, then closed for being idle"
+    monkeypatch.undo()
+    async with edge() as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at.ingress.port)
+        for _ in range(2):
+            writer.write(sent)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+            await reader.read(100)
+        writer.close()
 
 
 async def test_a_request_that_does_not_end_is_given_up() -> None:
