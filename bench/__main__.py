@@ -20,13 +20,14 @@ from pathlib import Path
 
 from bench import scale
 from bench.procs import BenchFailed
-from bench.rows import acks, cuts, floor, memory, slow_llm, throughput, tokens, tracing
+from bench.rows import acks, cuts, floor, memory, overload, slow_llm, throughput, tokens, tracing
 from bench.table import Figure, render
 
 ROWS: dict[str, Callable[[scale.Scale], Iterator[Figure]]] = {
     "floor": floor.measure,
     "acks": acks.measure,
     "throughput": throughput.measure,
+    "overload": overload.measure,
     "cuts": cuts.measure,
     "tokens": tokens.measure,
     "slow-llm": slow_llm.measure,

@@ -51,6 +51,8 @@ class Result:
     failed: int
     due_ns: list[int]
     done_ns: list[int]
+    statuses: list[int]
+    """HTTP's; 0 where the connection was lost."""
 
 
 class _Sender(ABC):
@@ -60,12 +62,14 @@ class _Sender(ABC):
         self.failed = 0
         self.due_ns = [0] * len(requests)
         self.done_ns = [0] * len(requests)
+        self.statuses = [0] * len(requests)
         self.over = asyncio.Event()
         self._requests = requests
         self._answered = 0
 
     def answered(self, connection: Connection, status: int) -> None:
         self.done_ns[connection.tag] = time.monotonic_ns()
+        self.statuses[connection.tag] = status
         self._answered += 1
         if status != 200:
             self.failed += 1
@@ -165,7 +169,7 @@ async def main(spec: Spec) -> Result:
     ended_ns = time.monotonic_ns()
     for connection in connections:
         connection.close()
-    return Result(began_ns, ended_ns, sender.failed, sender.due_ns, sender.done_ns)
+    return Result(began_ns, ended_ns, sender.failed, sender.due_ns, sender.done_ns, sender.statuses)
 
 
 if __name__ == "__main__":

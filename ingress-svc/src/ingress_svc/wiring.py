@@ -97,7 +97,7 @@ class Ingress:
             server=OwnerServer(config.owner_secret) if config.owner_secret else None,
             counters=self.counters,
         )
-        webhook = VapiWebhook(
+        self.webhook = webhook = VapiWebhook(
             guard=guard,
             calls=self.calls,
             mesh=self._mesh,

@@ -115,11 +115,14 @@ class Link:
         """How many events have no answer yet."""
         return len(self._held)
 
-    def submit(self, event: Any, on_outcome: OnOutcome | None = None, *, urgent: bool = True) -> None:
+    def submit(
+        self, event: Any, on_outcome: OnOutcome | None = None, *, urgent: bool = True, share: float = 1.0
+    ) -> None:
         """Queue ``event`` and give it its seq. The event is the link's until its outcome is known: leave it unchanged.
 
         An event that nobody waits for is not ``urgent``: it rides on the next message, which leaves 20 ms later at
-        most. Events keep their order either way.
+        most. Events keep their order either way. ``share`` is what of the queue may be full already when it is taken:
+        below 1 for what others go before.
 
         Raises EventTooLarge or Overloaded (also when closed) before the event has a seq.
         """
@@ -130,7 +133,8 @@ class Link:
         if size > limits.max_event_bytes:
             raise EventTooLarge(f"event of {size} bytes; {self.name} takes at most {limits.max_event_bytes}")
         held = self._held
-        if len(held) >= limits.max_queued_events or self._held_bytes + size > limits.max_queued_bytes or self._closing:
+        most_events, most_bytes = limits.max_queued_events * share, limits.max_queued_bytes * share
+        if len(held) >= most_events or self._held_bytes + size > most_bytes or self._closing:
             raise Overloaded(self._refusal())
         self._last_seq = seq = self._last_seq + 1
         event.seq = seq

@@ -150,6 +150,11 @@ class Mesh:
         named = {"session-svc": self.sessions, "bargein-svc": self.bargeins, "llm-svc": self.llms}
         return [name for name, replicas in named.items() if not any(link.connected for link in replicas.all())]
 
+    @property
+    def waiting(self) -> int:
+        """How many events have no answer of session-svc yet, at the replica with most of them."""
+        return max(link.backlog for link in self.sessions.all())
+
     def generate(self, request: llm_pb2.GenerateRequest, timeout_s: float) -> Any:
         """Open a Generate call. The caller cancels it in a `finally`."""
         return self._generate(request, timeout=timeout_s, wait_for_ready=True)
@@ -174,13 +179,20 @@ class Mesh:
         except stream.EventTooLarge as error:
             logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), reason=str(error))
 
-    def deliver(self, event: session_pb2.CallEvent, within_s: float, done: Callable[[stream.Outcome], object]) -> None:
-        """Send a durable event now; ``done`` gets its answer.
+    def deliver(
+        self,
+        event: session_pb2.CallEvent,
+        within_s: float,
+        done: Callable[[stream.Outcome], object],
+        *,
+        share: float = 1.0,
+    ) -> None:
+        """Send a durable event now; ``done`` gets its answer. ``share`` as in `Link.submit`.
 
         That is PEER_LOST when none has come ``within_s``; refusals that may pass are tried again until then. Raises
         Overloaded or EventTooLarge when nothing was sent.
         """
-        _Delivery(self, event, done).start(within_s)
+        _Delivery(self, event, done, share).start(within_s)
 
     def watch(
         self,
@@ -188,10 +200,11 @@ class Mesh:
         on_outcome: Callable[[stream.Outcome], object] | None = None,
         *,
         urgent: bool = True,
+        share: float = 1.0,
     ) -> bool:
         """Send something that bears on barge-in; False when the queue in front of bargein-svc is full."""
         try:
-            self.bargeins.of(event.call_id).submit(event, on_outcome, urgent=urgent)
+            self.bargeins.of(event.call_id).submit(event, on_outcome, urgent=urgent, share=share)
         except (stream.Overloaded, stream.EventTooLarge):
             return False
         return True
@@ -243,9 +256,12 @@ class Mesh:
 class _Delivery:
     """A durable event on its way to its answer."""
 
-    __slots__ = ("_done", "_event", "_late", "_loop", "_sessions", "_until_s")
+    __slots__ = ("_done", "_event", "_late", "_loop", "_sessions", "_share", "_until_s")
 
-    def __init__(self, mesh: Mesh, event: session_pb2.CallEvent, done: Callable[[stream.Outcome], object]) -> None:
+    def __init__(
+        self, mesh: Mesh, event: session_pb2.CallEvent, done: Callable[[stream.Outcome], object], share: float
+    ) -> None:
+        self._share = share
         self._sessions = mesh.sessions
         self._loop = mesh._loop
         self._event = event
@@ -257,7 +273,7 @@ class _Delivery:
         self._late = self._loop.call_at(self._until_s, self._finish, NO_ANSWER)
 
     def _send(self) -> None:
-        self._sessions.of(self._event.call_id).submit(self._event, self._answered)
+        self._sessions.of(self._event.call_id).submit(self._event, self._answered, share=self._share)
 
     def _answered(self, outcome: stream.Outcome) -> None:
         if outcome.code in MAY_COME_AGAIN and self._done is not None:

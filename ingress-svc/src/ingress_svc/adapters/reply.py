@@ -14,7 +14,7 @@ EVENT_ID = "X-Voicemesh-Event-Id"
 
 
 class Reply(NamedTuple):
-    """A status and a body, JSON unless it says otherwise. Every 2xx names its event."""
+    """A status and a body, JSON unless it says otherwise. Every 2xx names its event, if that was read."""
 
     status: int
     body: bytes

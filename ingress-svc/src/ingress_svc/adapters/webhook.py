@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
-from svc_runtime import stream
+from svc_runtime import logs, stream
 from svc_runtime.metrics import Counters
 from svc_runtime.telemetry import Kind, SpanRef, parse_traceparent
 
@@ -22,6 +22,7 @@ from ingress_svc.adapters.reply import Reply, SendReply, refused, response, take
 from ingress_svc.adapters.turns import Turn
 from ingress_svc.domain import asks, vapi
 from ingress_svc.domain.answers import Plan
+from ingress_svc.domain.overload import SHARE, Overload, Worth, worth_of
 
 WEBHOOKS = "voicemesh.webhooks"
 UNKNOWN = "voicemesh.webhooks.unknown"
@@ -56,10 +57,12 @@ class VapiWebhook:
         self._mesh = mesh
         self._counters = counters
         self._hold_s = hold_s
+        self._loop = asyncio.get_running_loop()
+        self.overload = Overload()
         counters.declare(
             WEBHOOKS,
             "Webhooks by how they were answered.",
-            answer=("taken", "partial", "shed", "refused", "unknown", "asked", "ordered"),
+            answer=("taken", "partial", "shed", "refused", "overloaded", "unknown", "asked", "ordered"),
         )
         counters.declare(UNKNOWN, "Webhooks of a type that has no effect here.", type=sorted(vapi.UNKNOWN_TYPES))
         counters.declare(DROPPED, "Characters of webhooks left out because a text or a history is over its cap.")
@@ -84,8 +87,19 @@ class VapiWebhook:
         Both streams have its event when this returns, whatever becomes of its connection.
         """
         received_ns = time.time_ns()
+        away = self._turned_away(raw)
+        if away is not None and away is not Worth.PARTIAL:
+            # Not even its proof is looked at: what that costs is what is short.
+            self._counters.add(WEBHOOKS, answer="overloaded")
+            reply(refused(503, "ingress-svc has more to do than it can; send it again", retry_after_s=1))
+            return
         if not self._guard.proves(headers, raw, url=url, now_s=received_ns / 1e9):
             reply(refused(401, UNPROVEN))
+            return
+        if away is Worth.PARTIAL:
+            # Unread, so its answer names no event.
+            self._counters.add(WEBHOOKS, answer="shed")
+            reply(Reply(200, b"{}"))
             return
         try:
             parsed = lean_json.parse(raw)
@@ -119,6 +133,21 @@ class VapiWebhook:
             self._asked(webhook, body, parsed, received_ns, reply)
         else:
             self._known(headers, webhook, raw, received_ns, reply)
+
+    def _turned_away(self, raw: bytes) -> Worth | None:
+        """Return what a body is worth if it is not to be read."""
+        overload, now_s = self.overload, time.monotonic()
+        if not overload.turning:
+            overload.turned(now_s)
+            self._loop.call_soon(self._turn_over)
+        if not overload.strained(now_s):
+            return None
+        worth = worth_of(raw)
+        return worth if overload.refuses(worth, now_s, self._mesh.waiting) else None
+
+    def _turn_over(self) -> None:
+        if (worth := self.overload.over(time.monotonic())) is not None:
+            logs.get().warning("overload.began", turned_away=worth.name.lower())
 
     def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, parsed: object, received_ns: int, reply: SendReply) -> None:
         """Answer from the agent's plan. It opens no call, and no other service hears of it."""
@@ -173,7 +202,7 @@ class VapiWebhook:
         if event is None:
             return True
         if not vapi.may_cut(webhook.body):
-            return self._mesh.watch(event, urgent=False)
+            return self._mesh.watch(event, urgent=False, share=_share(webhook.body))
         sent_ns = time.time_ns()
 
         def judged() -> None:
@@ -181,7 +210,7 @@ class VapiWebhook:
 
         # The answer itself may take its time where there is nothing to judge.
         call.unjudged[webhook.event_id] = judged
-        taken = self._mesh.watch(event, lambda _: call.unjudged.pop(webhook.event_id, None))
+        taken = self._mesh.watch(event, lambda _: call.unjudged.pop(webhook.event_id, None), share=_share(webhook.body))
         if not taken:
             del call.unjudged[webhook.event_id]
         return taken
@@ -194,7 +223,7 @@ class VapiWebhook:
             context = self._calls.turns.context(ack)
             event = wire.call_event(webhook, received_at_ms=received_ns // 1_000_000, traceparent=context)
             try:
-                self._mesh.sessions.of(webhook.call_id).submit(event, urgent=False)
+                self._mesh.sessions.of(webhook.call_id).submit(event, urgent=False, share=SHARE[Worth.PARTIAL])
             except (stream.Overloaded, stream.EventTooLarge):
                 watched = False
         self._counters.add(WEBHOOKS, answer="partial" if watched else "shed")
@@ -214,6 +243,7 @@ class VapiWebhook:
         def settled(outcome: stream.Outcome) -> None:
             settled_ns = time.time_ns()
             if outcome.code == stream.OK:
+                self.overload.answered((settled_ns - sent_ns) / 1e9, time.monotonic())
                 call.agent_settled = True
             answer(self._settled(webhook, outcome))
             if outcome.code == stream.OK:
@@ -222,7 +252,7 @@ class VapiWebhook:
                 )
 
         try:
-            self._mesh.deliver(event, self._hold_s, settled)
+            self._mesh.deliver(event, self._hold_s, settled, share=_share(webhook.body))
         except stream.Overloaded:
             answer(self._busy())
         except stream.EventTooLarge as error:
@@ -244,11 +274,21 @@ class VapiWebhook:
         body = webhook.body
         if isinstance(body, vapi.SpeechEdge):
             self._calls.speech(call, body, webhook.at_ms, received_ns)
-        elif isinstance(body, vapi.CallReported) or (
-            isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED
-        ):
+        elif _ends(body):
             self._calls.ended(call)
 
     def _busy(self) -> Reply:
         self._counters.add(WEBHOOKS, answer="refused")
         return refused(503, "the session service did not take the event in time; send it again", retry_after_s=1)
+
+
+def _ends(body: vapi.Body) -> bool:
+    """Return whether it says that the call is over."""
+    return isinstance(body, vapi.CallReported) or (isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED)
+
+
+def _share(body: vapi.Body) -> float:
+    """Return what of a queue may be full when an event is put in."""
+    if isinstance(body, vapi.Words) and not body.final:
+        return SHARE[Worth.PARTIAL]
+    return SHARE[Worth.LAST if _ends(body) else Worth.EVENT]
