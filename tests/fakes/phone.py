@@ -15,7 +15,8 @@ from typing import Any, Literal
 import aiohttp
 import openai
 import orjson
-from voicemesh_cli.play import LLM_PATH, WEBHOOK_PATH, signed
+from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
+from voicemesh_cli.play import signed
 from voicemesh_cli.vapi_shapes import Envelope, Message, openai_messages
 
 EPHEMERAL = "partial"
@@ -277,7 +278,7 @@ class Phone:
         headers = {"Authorization": f"Bearer {self._line.secret}", "Content-Type": "application/json"}
         headers |= {"traceparent": self.traceparent} if self.traceparent else {}
         try:
-            async with self._line.http.post(self.url + LLM_PATH, data=body, headers=headers) as response:
+            async with self._line.http.post(self.url + COMPLETIONS_PATH, data=body, headers=headers) as response:
                 if response.status != 200:
                     return answer.over("refused")
                 async for line in response.content:

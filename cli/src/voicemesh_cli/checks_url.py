@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
 
 from voicemesh_cli.checks import Result, fail, ok, skipped, warn
-from voicemesh_cli.play import LLM_PATH, WEBHOOK_PATH, signed
+from voicemesh_cli.play import signed
 from voicemesh_cli.words import printable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -143,7 +144,7 @@ async def unsigned(http: aiohttp.ClientSession, way: Way) -> Result:
     if answer.status == 401 and "WWW-Authenticate" in answer.headers:
         return fail("unsigned", "the proxy asks for a password", "let /vapi/ through: Vapi proves itself otherwise")
     if answer.status == 401:
-        return ok("unsigned", "an event without signature is refused")
+        return ok("unsigned", f"{way.url}{WEBHOOK_PATH} refuses an event without signature")
     if 200 <= answer.status < 300:
         return fail(
             "unsigned", f"an event without signature is taken ({answer.status})", "something else answers there"
@@ -154,7 +155,7 @@ async def unsigned(http: aiohttp.ClientSession, way: Way) -> Result:
 async def signed_event(http: aiohttp.ClientSession, way: Way) -> Result:
     answer = await _post_signed(http, way, orjson.dumps(_UNKNOWN_EVENT))
     if answer.status == 200 and "X-Voicemesh-Event-Id" in answer.headers:
-        return ok("signed", "a signed event of an unknown type is taken")
+        return ok("signed", f"{way.url}{WEBHOOK_PATH} takes a signed event of an unknown type")
     if answer.status == 401:
         remedy = "run the doctor with the mesh's own VOICEMESH_VAPI_SECRET; after a change restart the mesh"
         return fail("signed", "a signed event is refused: another secret there, or the clock", remedy)
@@ -197,7 +198,7 @@ def judge_streaming(seen: Streamed, direct: Streamed | None) -> Result:
         return fail(name, "the custom LLM refuses our key", "run the doctor with the mesh's own VOICEMESH_VAPI_LLM_KEY")
     if seen.status != 200:
         told = str(seen.status) if seen.status else seen.problem
-        return fail(name, f"the custom LLM answers {told}", _remedy(seen.status, LLM_PATH))
+        return fail(name, f"the custom LLM answers {told}", _remedy(seen.status, COMPLETIONS_PATH))
     if not seen.kind.startswith("text/event-stream"):
         return fail(name, f"the answer is {seen.kind or 'of no type'}", "let the proxy pass answers on as they are")
     if b"data: [DONE]" not in seen.body:
@@ -230,7 +231,9 @@ async def _stream(http: aiohttp.ClientSession, way: Way) -> Streamed:
     status, kind, problem = 0, "", ""
     try:
         timeout = aiohttp.ClientTimeout(total=3 * _WAIT_S)
-        async with http.post(way.url + LLM_PATH, data=orjson.dumps(body), headers=headers, timeout=timeout) as response:
+        async with http.post(
+            way.url + COMPLETIONS_PATH, data=orjson.dumps(body), headers=headers, timeout=timeout
+        ) as response:
             status, kind = response.status, response.headers.get("Content-Type", "")
             async for piece in response.content.iter_any():
                 arrivals.append((time.monotonic() - began_s) * 1000)

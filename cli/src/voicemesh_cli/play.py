@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import aiohttp
 import orjson
+from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
 
 from voicemesh_cli.recording import RecordedCall
 from voicemesh_cli.vapi_call import VapiCall
 from voicemesh_cli.vapi_events import CloseLlm, Effect, Happening, LlmDone, LlmFailed, LlmText, OpenLlm, Webhook
 
-WEBHOOK_PATH = "/vapi/webhook"
-LLM_PATH = "/vapi/llm/chat/completions"
 WEBHOOK_RETRIES = 3
 """With the backoff below, what voicemesh recommends to set as the assistant's ``server.backoffPlan``."""
 _LLM_RETRIES = 2
@@ -225,7 +224,7 @@ class _Player:
         }
         began_s = time.monotonic()
         try:
-            opening = self._http.post(self._target.url + LLM_PATH, data=raw, headers=headers)
+            opening = self._http.post(self._target.url + COMPLETIONS_PATH, data=raw, headers=headers)
             async with await asyncio.wait_for(opening, _WAIT_S) as response:
                 reply.status = response.status
                 if response.status != 200:

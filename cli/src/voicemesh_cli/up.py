@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import aiohttp
+from ingress_svc.domain.paths import LLM_PATH, WEBHOOK_PATH
 
 from voicemesh_cli.child import Service
 from voicemesh_cli.commands import play_sample
@@ -135,7 +136,9 @@ class _Mesh:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
             await self._supervisor.start(lambda: self._is_ready(http), self._config.ready_s)
         url = self._plan.run.url
-        _say(f"voicemesh is ready at {url} (webhooks: /vapi/webhook, custom LLM: /vapi/llm; Ctrl-C ends it)")
+        _say(
+            f"voicemesh is ready at {url} (webhooks: {url}{WEBHOOK_PATH}, custom LLM: {url}{LLM_PATH}; Ctrl-C ends it)"
+        )
         if self._config.demo:
             await play_sample(self._run, self._env)
         await asyncio.Event().wait()

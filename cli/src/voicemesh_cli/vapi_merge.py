@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-WEBHOOK_PATH = "/vapi/webhook"
-LLM_PATH = "/vapi/llm"
+from ingress_svc.domain.paths import LLM_PATH, WEBHOOK_PATH
+
 CUSTOM_LLM = "custom-llm"
 CUSTOM_CREDENTIAL = "custom-credential"
 

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 from fakes.ingress import ROOT, SECRET, Edge, edge
 from ingress_svc.adapters import guard
-from ingress_svc.adapters.http import LLM_PATHS
 from ingress_svc.domain.body_room import MOST_BYTES
+from ingress_svc.domain.paths import LLM_PATHS
 from svc_runtime.http_server import UNREADABLE
 
 BANNERS = (b"server:", b"powered", b"python", b"aiohttp", b"uvloop", b"traceback", b".py")

@@ -18,12 +18,8 @@ from ingress_svc.adapters.routes import Handler, Routes
 from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.webhook import VapiWebhook
 from ingress_svc.domain.body_room import BodyRoom
+from ingress_svc.domain.paths import LLM_PATHS, TOKEN_PATH, WEBHOOK_PATHS
 
-WEBHOOK_PATHS = ("/vapi/webhook", "/webhook/vapi")
-"""Ours, and the article's."""
-LLM_PATHS = ("/vapi/llm", "/vapi/llm/chat/completions", "/vapi/llm/chat/completions/chat/completions")
-"""As a base URL, completed by the client, and completed although it was complete: all three occur."""
-TOKEN_PATH = "/oauth/token"
 KEEP_ALIVE_S = 915.0
 """Longer than a proxy keeps its own idle connections (nginx 60 s, cloudflared 90 s, Cloudflare 900 s), so that it
 closes first: the other way round it sends a request into a connection that has just been closed."""
