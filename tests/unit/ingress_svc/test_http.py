@@ -243,7 +243,7 @@ async def test_characters_over_the_cap_are_left_out_and_counted(at: Edge) -> Non
     assert len(at.mesh.session.of("words")[0].text) == MAX_TEXT_CHARS
 
 
-async def test_an_unknown_type_is_counted_and_has_no_effect(at: Edge) -> None:
+async def test_d1_an_unknown_type_is_counted_and_has_no_effect(at: Edge) -> None:
     for kind in ("call.deleted", "never-heard-of"):
         status, headers = await at.provider.webhook(type=kind)
         assert status == 200
