@@ -114,7 +114,7 @@ async def test_d7_a_body_over_the_limit_costs_less_memory_than_twice_the_limit(t
 
 
 @pytest.mark.parametrize(
-    "lines", ["", "Content-Type:", "Content-Type: \xe9", "Content-Type: text/plain; charset=utf-16"]
+    "line", [None, "Content-Type:", "Content-Type: \xe9", "Content-Type: text/plain; charset=utf-16"]
 )
 @pytest.mark.parametrize(("body", "status"), [(HANG, 200), (b"", 400), (b"hello", 400), (b"a=b&c=d", 400)])
 async def test_d10_without_a_content_type_or_a_body_it_is_read_or_refused(
