@@ -15,12 +15,21 @@ from typing import Any
 import aiohttp
 import pytest
 from fakes.vapi_api import ASSISTANT, KEY, NUMBER, VOICE_CREDENTIAL, FakeVapiApi, assistant, vapi_api
+from ingress_svc.domain.schemes import VAPI_DEFAULT, X_VAPI_SECRET
 from voicemesh_cli.vapi_api import VapiApi, VapiError
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, connect, restore
 from voicemesh_cli.vapi_diff import Change
+from voicemesh_cli.vapi_proof import Proof
 
 SECRET = "a-webhook-secret-of-some-length"
-WANTED = Wanted("https://voice.example.com", ASSISTANT, SECRET, "an-llm-key-of-some-length")
+IN_HEADER = Proof(X_VAPI_SECRET, SECRET)
+WANTED = Wanted(
+    "https://voice.example.com",
+    ASSISTANT,
+    Proof(VAPI_DEFAULT, SECRET),
+    "an-llm-key-of-some-length",
+    header=IN_HEADER,
+)
 
 
 @dataclass
@@ -151,12 +160,12 @@ async def test_a_credential_made_by_hand_is_used(desk: Desk) -> None:
 async def test_a_secret_in_a_header_is_not_used_where_ingress_would_refuse_it(desk: Desk) -> None:
     desk.vapi.lists_credentials = False
     with pytest.raises(ConnectFailed, match="--credential-id"):
-        await desk.connect(replace(WANTED, schemes=("vapi-default",)))
+        await desk.connect(replace(WANTED, header=None))
 
 
 async def test_a_new_secret_makes_a_new_credential(desk: Desk) -> None:
     await desk.connect()
-    await desk.connect(replace(WANTED, secret="another-secret-of-some-length"))
+    await desk.connect(replace(WANTED, proof=Proof(VAPI_DEFAULT, "another-secret-of-some-length")))
     assert desk.assistant["server"]["credentialId"] == desk.vapi.credentials[-1]["id"]
     assert len(desk.vapi.credentials) == 4
 

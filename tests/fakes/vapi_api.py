@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -254,10 +257,57 @@ def _credential_problems(body: dict[str, Any]) -> Iterator[str]:
         plan = body.get("authenticationPlan")
         if not isinstance(plan, dict):
             yield "authenticationPlan must be an object"
-        elif plan.get("type") == "hmac" and not (plan.get("secretKey") and plan.get("algorithm")):
-            yield "authenticationPlan.secretKey and algorithm should not be empty"
+        else:
+            yield from _plan_problems(plan)
     else:
         yield "provider must be one of the following values: custom-llm, custom-credential"
+
+
+_PLANS: dict[str, tuple[set[str], set[str]]] = {
+    "hmac": (
+        {"secretKey", "algorithm"},
+        {
+            *("signatureHeader", "timestampHeader", "signaturePrefix", "includeTimestamp", "payloadFormat"),
+            *("messageIdHeader", "signatureEncoding", "secretIsBase64"),
+        },
+    ),
+    "bearer": ({"token"}, {"headerName", "bearerPrefixEnabled"}),
+    "oauth2": ({"url", "clientId", "clientSecret"}, {"scope"}),
+}
+"""By type: what a plan must have, and what else it may."""
+
+
+def _plan_problems(plan: dict[str, Any]) -> Iterator[str]:
+    needed, others = _PLANS.get(plan.get("type", ""), (set(), set()))
+    if not needed:
+        yield "authenticationPlan.type must be one of the following values: oauth2, hmac, bearer"
+    yield from (f"authenticationPlan.{name} should not be empty" for name in needed if not plan.get(name))
+    strange = set(plan) - needed - others - {"type"}
+    yield from (f"authenticationPlan.property {name} should not exist" for name in strange if needed)
+
+
+def proven(plan: dict[str, Any], body: bytes, url: str, *, token: str = "", now_s: float = 0.0) -> dict[str, str]:
+    """Return the headers that Vapi sends with ``body`` under a credential's plan, by its documented defaults."""
+    if plan["type"] == "oauth2":
+        return {"Authorization": f"Bearer {token}"}
+    if plan["type"] == "bearer":
+        prefix = "Bearer " if plan.get("bearerPrefixEnabled", True) else ""
+        return {plan.get("headerName", "Authorization"): prefix + plan["token"]}
+    stamp = str(int((now_s or time.time()) * 1000))
+    text = plan.get("payloadFormat", "{timestamp}.{body}").encode("latin-1")
+    named = {b"{timestamp}": stamp.encode(), b"{method}": b"POST", b"{url}": url.encode(), b"{svix-id}": b"msg_7"}
+    for name, value in {**named, b"{body}": body}.items():
+        text = text.replace(name, value)
+    secret = plan["secretKey"]
+    key = base64.b64decode(secret.removeprefix("whsec_")) if plan.get("secretIsBase64") else secret.encode()
+    digest = hmac.digest(key, text, plan["algorithm"])
+    shown = digest.hex() if plan.get("signatureEncoding", "hex") == "hex" else base64.b64encode(digest).decode()
+    headers = {plan.get("signatureHeader", "x-signature"): plan.get("signaturePrefix", "") + shown}
+    if plan.get("includeTimestamp", True):
+        headers[plan.get("timestampHeader", "x-timestamp")] = stamp
+    if plan.get("messageIdHeader"):
+        headers[plan["messageIdHeader"]] = "msg_7"
+    return headers
 
 
 def _assistant_problems(body: dict[str, Any]) -> Iterator[str]:

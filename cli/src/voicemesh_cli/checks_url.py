@@ -14,7 +14,7 @@ import orjson
 from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
 
 from voicemesh_cli.checks import Result, fail, ok, skipped, warn
-from voicemesh_cli.play import signed
+from voicemesh_cli.vapi_proof import NoProof, Proof, headers
 from voicemesh_cli.words import printable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -36,10 +36,8 @@ class Way:
     """An address, and what proves us to it."""
 
     url: str
-    secret: str = field(repr=False)
+    proof: Proof
     llm_key: str = field(repr=False)
-    signs: bool = True
-    """Whether ingress-svc takes signatures as Vapi makes them by default."""
 
     @property
     def is_loopback(self) -> bool:
@@ -90,18 +88,19 @@ async def run(http: aiohttp.ClientSession, way: Way, direct: Way | None) -> list
     # This machine's own clock agrees with itself.
     found = [first] if way.is_loopback else [first, clock(answer.headers.get("Date", ""), time.time(), host)]
     found.append(await unsigned(http, way))
-    if not way.secret:
+    if not way.proof.secret:
         return [
             *found,
             *(skipped(name, "there is no secret to prove ourselves with") for name in ("signed", "streaming")),
         ]
-    if way.signs:
-        plain = await signed_event(http, way)
-        found.append(plain)
-        if plain.state.value == "ok":
-            found += [await raw_body(http, way), await large_body(http, way)]
-    else:
-        found.append(skipped("signed", "VOICEMESH_VAPI_SCHEMES leaves vapi-default out"))
+    plain = await signed_event(http, way)
+    found.append(plain)
+    if plain.state.value == "ok":
+        if way.proof.signs_body:
+            found.append(await raw_body(http, way))
+        else:
+            found.append(skipped("raw body", f"{way.proof.scheme.name} proves no body, so a rewritten one passes"))
+        found.append(await large_body(http, way))
     return [*found, await streaming(http, way, direct)]
 
 
@@ -155,10 +154,13 @@ async def unsigned(http: aiohttp.ClientSession, way: Way) -> Result:
 async def signed_event(http: aiohttp.ClientSession, way: Way) -> Result:
     answer = await _post_signed(http, way, orjson.dumps(_UNKNOWN_EVENT))
     if answer.status == 200 and "X-Voicemesh-Event-Id" in answer.headers:
-        return ok("signed", f"{way.url}{WEBHOOK_PATH} takes a signed event of an unknown type")
+        return ok(
+            "signed", f"{way.url}{WEBHOOK_PATH} takes an event of an unknown type, proven by {way.proof.scheme.name}"
+        )
     if answer.status == 401:
-        remedy = "run the doctor with the mesh's own VOICEMESH_VAPI_SECRET; after a change restart the mesh"
-        return fail("signed", "a signed event is refused: another secret there, or the clock", remedy)
+        remedy = "run the doctor with the mesh's own settings; after a change restart the mesh"
+        how = way.proof.scheme.name
+        return fail("signed", f"an event proven by {how} is refused: another secret there, or the clock", remedy)
     return fail("signed", f"answered {_told(answer)}, not 200", _remedy(answer.status, WEBHOOK_PATH))
 
 
@@ -240,7 +242,7 @@ async def _stream(http: aiohttp.ClientSession, way: Way) -> Streamed:
                 read.append(piece)
     except (aiohttp.ClientError, TimeoutError) as error:
         problem = _why(error)
-    if status == 200 and way.signs:
+    if status == 200:
         await _end(http, way, call_id)
     return Streamed(status, kind, tuple(arrivals), b"".join(read), problem)
 
@@ -252,7 +254,12 @@ async def _end(http: aiohttp.ClientSession, way: Way, call_id: str) -> None:
 
 
 async def _post_signed(http: aiohttp.ClientSession, way: Way, raw: bytes) -> Answer:
-    return await _ask(http, "POST", way.url + WEBHOOK_PATH, raw, signed(raw, way.secret))
+    url = way.url + WEBHOOK_PATH
+    try:
+        proven = await headers(http, way.proof, way.url, url, raw)
+    except NoProof as error:
+        return Answer(0, {}, b"", str(error))
+    return await _ask(http, "POST", url, raw, proven)
 
 
 async def _ask(

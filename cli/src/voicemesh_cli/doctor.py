@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-from ingress_svc.domain.schemes import VAPI_DEFAULT
 from llm_svc.agent_model import AgentModels, load_models
 from rich.console import Console
 from rich.text import Text
@@ -23,8 +22,9 @@ from voicemesh_cli.commands import secret_of
 from voicemesh_cli.config import Config, VapiKey
 from voicemesh_cli.state_dir import Run, StateDir, StateDirError
 from voicemesh_cli.vapi_api import BASE_URL, VapiError
-from voicemesh_cli.vapi_commands import add_credentials, api_of, schemes_of, secrets_of, vapi_id
+from voicemesh_cli.vapi_commands import add_credentials, api_of, secret_file_of, secrets_of, vapi_id
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, look
+from voicemesh_cli.vapi_proof import Proof, in_header, proofs
 from voicemesh_cli.words import counted
 
 _SIGN = {State.OK: ("ok", "green"), State.WARN: ("warn", "yellow"), State.FAIL: ("FAIL", "bold red")}
@@ -41,6 +41,8 @@ class Asked:
     credential_id: str = ""
     llm_credential_id: str = ""
     """Credentials that were made by hand, as connect was given them."""
+    scheme: str = ""
+    """The way of proof that connect was given."""
     base_url: str = BASE_URL
 
 
@@ -61,16 +63,25 @@ async def examine(asked: Asked, config: Config, env: Mapping[str, str]) -> list[
     found.append(checks_here.secret(secret, _secret_file(env, state, run), runs=alive is not None))
     found += checks_here.ports(config, env, run)
     found.append(checks_here.store(Path(config.store or (run.store if run else state.store))))
-    way = Way(asked.url or (alive.url if alive else ""), secret, llm_key, signs=VAPI_DEFAULT.name in schemes_of(env))
+    ways = _proofs(env, secret_file_of(state, run))
+    proof = next((one for one in ways if not asked.scheme or one.scheme.name == asked.scheme), Proof())
+    way = Way(asked.url or (alive.url if alive else ""), proof, llm_key)
     async with aiohttp.ClientSession(headers={"User-Agent": "voicemesh/0.1"}) as http:
         found.append(await checks_mesh.services(http, run))
         found += await _models(http, config, env)
         if way.url:
-            direct = Way(alive.url, secret, llm_key, signs=way.signs) if alive and alive.url != way.url else None
+            direct = Way(alive.url, proof, llm_key) if alive and alive.url != way.url else None
             found += await checks_url.run(http, way, direct)
         if not asked.url:
             found.append(skipped("public url", "no --url: what Vapi would meet was not looked at"))
-    return [*found, *await _vapi(asked, env, way)]
+    return [*found, *await _vapi(asked, env, way, in_header(ways))]
+
+
+def _proofs(env: Mapping[str, str], secret_file: str) -> list[Proof]:
+    try:
+        return proofs(env, secret_file)
+    except ConfigError:
+        return []  # the settings have told of it
 
 
 def asked_of(given: argparse.Namespace) -> Asked:
@@ -80,6 +91,7 @@ def asked_of(given: argparse.Namespace) -> Asked:
         given.assistant or "",
         given.credential_id or "",
         given.llm_credential_id or "",
+        given.scheme or "",
         given.base_url,
     )
 
@@ -125,12 +137,12 @@ def _keys(models: AgentModels, env: Mapping[str, str]) -> tuple[dict[str, str], 
     return {own: key}, {other: second or (key if is_same else "")}
 
 
-async def _vapi(asked: Asked, env: Mapping[str, str], way: Way) -> list[Result]:
+async def _vapi(asked: Asked, env: Mapping[str, str], way: Way, header: Proof | None) -> list[Result]:
     """Hold the assistant at Vapi against what connect would make of it."""
     name = "assistant"
     if not asked.assistant_id:
         return [skipped(name, "no --assistant: its configuration at Vapi was not looked at")]
-    if not asked.url.startswith("https://") or not way.secret:
+    if not asked.url.startswith("https://") or not way.proof.secret:
         return [skipped(name, "this takes --url https://HOST and a secret")]
     again = f"voicemesh vapi connect --url {asked.url} --assistant {asked.assistant_id}"
     try:
@@ -139,13 +151,13 @@ async def _vapi(asked: Asked, env: Mapping[str, str], way: Way) -> list[Result]:
         wanted = Wanted(
             asked.url,
             asked.assistant_id,
-            way.secret,
+            way.proof,
             way.llm_key,
             credential_id=asked.credential_id,
             llm_credential_id=asked.llm_credential_id,
-            schemes=schemes_of(env),
+            header=header,
         )
-        async with api_of(env, asked.base_url, hide=(way.secret, way.llm_key)) as api:
+        async with api_of(env, asked.base_url, hide=(way.proof.secret, way.llm_key)) as api:
             looked = await look(api, wanted)
             vapis_clock = checks_url.clock(api.date, time.time(), "Vapi")
     except (VapiError, ConnectFailed, ConfigError) as error:

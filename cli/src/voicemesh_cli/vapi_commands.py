@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-from ingress_svc.domain.schemes import UNASKED
 from rich.console import Console
 from rich.text import Text
 from svc_runtime.config import ConfigError, load
@@ -21,6 +20,7 @@ from voicemesh_cli.state_dir import Run, StateDir
 from voicemesh_cli.vapi_api import BASE_URL, VapiApi
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, connect, restore
 from voicemesh_cli.vapi_diff import Change
+from voicemesh_cli.vapi_proof import chosen, in_header, proofs
 
 _COLOUR = {"+": "green", "-": "red", "~": "yellow"}
 _MOST_PATH = 54
@@ -35,7 +35,7 @@ async def run(given: argparse.Namespace, config: Config, env: Mapping[str, str],
         async with api_of(env, given.base_url) as api:
             return await restore(api, Path(given.backup), screen, backups, dry_run=given.dry_run)
     wanted = wanted_of(given, env, state)
-    async with api_of(env, given.base_url, hide=(wanted.secret, wanted.llm_key)) as api:
+    async with api_of(env, given.base_url, hide=(wanted.proof.secret, wanted.llm_key)) as api:
         return await connect(api, wanted, screen, backups, dry_run=given.dry_run)
 
 
@@ -56,36 +56,36 @@ async def api_of(env: Mapping[str, str], base_url: str, *, hide: tuple[str, ...]
 
 def wanted_of(given: argparse.Namespace, env: Mapping[str, str], state: StateDir) -> Wanted:
     """Return what is to be connected to what. Raises ConfigError without a secret."""
-    secret, llm_key = secrets_of(env, state, state.read_run())
-    if not secret:
+    run = state.read_run()
+    found = proofs(env, secret_file_of(state, run))
+    if not found:
         raise ConfigError(
             "there is no secret yet for Vapi to prove itself with: set VOICEMESH_VAPI_SECRET, or run `voicemesh up` "
             "once, which makes one"
         )
+    _, llm_key = secrets_of(env, state, run)
     return Wanted(
         url=given.url,
         assistant_id=given.assistant,
-        secret=secret,
+        proof=chosen(found, given.scheme or ""),
         llm_key=llm_key,
         phone_number_id=given.phone_number_id or "",
         credential_id=given.credential_id or "",
         llm_credential_id=given.llm_credential_id or "",
-        schemes=schemes_of(env),
+        header=in_header(found),
     )
+
+
+def secret_file_of(state: StateDir, run: Run | None) -> str:
+    """Return the file with the secret that `voicemesh up` has made; "" for none."""
+    made = state.path / "vapi-secret"
+    return run.secret_file if run else str(made) if made.exists() else ""
 
 
 def secrets_of(env: Mapping[str, str], state: StateDir, run: Run | None) -> tuple[str, str]:
     """Return the secret of the webhooks and the key of the custom LLM, as ingress-svc has them; "" for none."""
-    made = state.path / "vapi-secret"
-    default = run.secret_file if run else str(made) if made.exists() else ""
-    secret = secret_of(env, "VOICEMESH_VAPI_SECRET", default)
+    secret = secret_of(env, "VOICEMESH_VAPI_SECRET", secret_file_of(state, run))
     return secret, secret_of(env, "VOICEMESH_VAPI_LLM_KEY") or secret
-
-
-def schemes_of(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return how ingress-svc lets Vapi prove itself."""
-    given = env.get("VOICEMESH_VAPI_SCHEMES")
-    return UNASKED if given is None else tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 class Terminal:
@@ -152,6 +152,9 @@ def add_credentials(parser: argparse.ArgumentParser) -> None:
     """Declare how credentials that were made by hand are named."""
     for name, what in (("--credential-id", "a webhook credential"), ("--llm-credential-id", "a custom-llm credential")):
         parser.add_argument(name, type=vapi_id, metavar="ID", help=f"{what} made in Vapi's dashboard, in place of ours")
+    parser.add_argument(
+        "--scheme", metavar="NAME", help="of the ways that ingress takes, this one: a preset, a table's name, oauth2"
+    )
 
 
 def public_url(text: str) -> str:

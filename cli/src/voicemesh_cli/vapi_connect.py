@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ingress_svc.domain.paths import TOKEN_PATH
+
 from voicemesh_cli import vapi_merge
 from voicemesh_cli.vapi_api import NoCredentials, VapiApi, VapiError
 from voicemesh_cli.vapi_diff import Change, changed, changes, not_kept, starred
 from voicemesh_cli.vapi_merge import TOUCHED, Connection, Credential
+from voicemesh_cli.vapi_proof import NoProof, Proof, by_hand, header_of
 
 _TO_BE_MADE = "(one that is to be made)"
 _BACKUP_KIND = "voicemesh vapi backup"
@@ -31,14 +34,15 @@ class Wanted:
 
     url: str
     assistant_id: str
-    secret: str = field(repr=False)
+    proof: Proof
+    """How ingress-svc has Vapi prove its webhooks."""
     llm_key: str = field(repr=False)
     phone_number_id: str = ""
     credential_id: str = ""
     """Of the webhooks, made by hand."""
     llm_credential_id: str = ""
-    schemes: tuple[str, ...] = ("vapi-default", "x-vapi-secret")
-    """How ingress-svc lets Vapi prove itself."""
+    header: Proof | None = None
+    """What takes its place where Vapi makes no credential; None where ingress-svc takes nothing of the kind."""
 
 
 class Screen(Protocol):
@@ -80,8 +84,9 @@ async def look(api: VapiApi, wanted: Wanted) -> Found:
     to = Connection(
         wanted.url,
         webhook_credential=wanted.credential_id or _credential_of(known, _webhook_body(wanted), can_make),
-        llm_credential=wanted.llm_credential_id or _credential_of(known, _llm_body(wanted), can_make),
-        secret=wanted.secret,
+        llm_credential=wanted.llm_credential_id
+        or (_credential_of(known, _llm_body(wanted), can_make) if wanted.llm_key else ""),
+        header=header_of(wanted.header) if wanted.header is not None else ("", ""),
         llm_key=wanted.llm_key,
         known=known,
     )
@@ -198,15 +203,12 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _found(wanted: Wanted, to: Connection, assistant: dict[str, Any], number: dict[str, Any]) -> Found:
-    if not to.webhook_credential and "x-vapi-secret" not in wanted.schemes:
+    if not to.webhook_credential and wanted.header is None:
+        raise ConnectFailed(f"Vapi makes no credential here; {by_hand(wanted.proof, wanted.url)}")
+    if not to.llm_credential and not wanted.llm_key:
         raise ConnectFailed(
-            "Vapi makes no credential here, and VOICEMESH_VAPI_SCHEMES leaves x-vapi-secret out; make a custom "
-            "credential in Vapi's dashboard and name it with --credential-id"
-        )
-    if to.webhook_credential and not wanted.credential_id and "vapi-default" not in wanted.schemes:
-        raise ConnectFailed(
-            "VOICEMESH_VAPI_SCHEMES leaves vapi-default out, by which connect has Vapi sign; add it, or name a "
-            "credential of your own with --credential-id"
+            "the custom LLM takes our OAuth2 tokens only; make a custom-llm credential with OAuth2 in Vapi's dashboard "
+            f"(token URL {wanted.url}{TOKEN_PATH}, the same client) and name it with --llm-credential-id"
         )
     try:
         fields = vapi_merge.merged(assistant, to)
@@ -221,7 +223,10 @@ def _number_fields(number: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
 
 
 def _webhook_body(wanted: Wanted) -> dict[str, Any]:
-    return vapi_merge.webhook_credential(wanted.secret)
+    try:
+        return vapi_merge.webhook_credential(wanted.proof, wanted.url)
+    except NoProof as error:
+        raise ConnectFailed(by_hand(wanted.proof, wanted.url)) from error
 
 
 def _llm_body(wanted: Wanted) -> dict[str, Any]:
@@ -233,12 +238,11 @@ def _credential_of(known: tuple[Credential, ...], body: Mapping[str, Any], can_m
 
 
 def _show(screen: Screen, wanted: Wanted, found: Found) -> None:
-    for made, what in (
-        (found.to.webhook_credential, _webhook_body(wanted)),
-        (found.to.llm_credential, _llm_body(wanted)),
-    ):
+    for made, body in ((found.to.webhook_credential, _webhook_body), (found.to.llm_credential, _llm_body)):
         if made == _TO_BE_MADE:
-            screen.say(f"credential to be made: {what['name']} ({what['provider']})")
+            what = body(wanted)
+            how = what.get("authenticationPlan", {}).get("type", "")
+            screen.say(f"credential to be made: {what['name']} ({what['provider']}{', ' if how else ''}{how})")
     screen.show(f"assistant {wanted.assistant_id}", found.changes)
     if found.number_changes:
         screen.show(f"phone number {wanted.phone_number_id}", found.number_changes)
@@ -250,19 +254,19 @@ async def _with_credentials(api: VapiApi, wanted: Wanted, found: Found, screen: 
     """Return the same with the credentials made, or done without where Vapi refuses."""
     to = found.to
     if to.webhook_credential == _TO_BE_MADE:
-        to = replace(to, webhook_credential=await _made(api, _webhook_body(wanted), screen))
+        instead = f"in the header {to.header[0]}" if wanted.header is not None else "nowhere"
+        to = replace(to, webhook_credential=await _made(api, _webhook_body(wanted), screen, instead))
     if to.llm_credential == _TO_BE_MADE:
-        to = replace(to, llm_credential=await _made(api, _llm_body(wanted), screen))
+        to = replace(to, llm_credential=await _made(api, _llm_body(wanted), screen, "in the assistant"))
     if to == found.to:
         return found
     return _found(wanted, to, found.assistant, found.number)
 
 
-async def _made(api: VapiApi, body: Mapping[str, Any], screen: Screen) -> str:
+async def _made(api: VapiApi, body: Mapping[str, Any], screen: Screen, instead: str) -> str:
     try:
         credential = await api.create_credential(body)
     except NoCredentials as error:
-        instead = "in the header X-Vapi-Secret" if body["provider"] != vapi_merge.CUSTOM_LLM else "in the assistant"
         screen.say(f"note: {error}; the secret goes {instead} instead")
         return ""
     screen.say(f"made credential {body['name']}")

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from ingress_svc.domain.paths import LLM_PATH, WEBHOOK_PATH
 
+from voicemesh_cli.vapi_proof import Proof, mark_of, plan
+
 CUSTOM_LLM = "custom-llm"
 CUSTOM_CREDENTIAL = "custom-credential"
 
@@ -97,10 +99,11 @@ class Connection:
     url: str
     """The public address, without a slash at its end."""
     webhook_credential: str = ""
-    """Id; empty where Vapi makes no credentials: then ``secret`` travels in a header."""
+    """Id; empty where Vapi makes no credentials: then ``header`` is sent."""
     llm_credential: str = ""
     """Id; empty where ``llm_key`` stands in the assistant itself."""
-    secret: str = field(default="", repr=False)
+    header: tuple[str, str] = field(default=("", ""), repr=False)
+    """Name, and value with the secret."""
     llm_key: str = field(default="", repr=False)
     known: tuple[Credential, ...] = ()
     """All credentials of the organisation."""
@@ -110,27 +113,21 @@ class CannotMerge(Exception):
     """This assistant cannot be connected without losing something; the message says what to do."""
 
 
-def credential_name(purpose: str, secret: str) -> str:
-    """Return the name of our credential: a new secret has another name, since Vapi never shows which one it holds."""
-    mark = hmac.new(secret.encode(), b"voicemesh credential name", hashlib.sha256).hexdigest()[:8]
+def credential_name(purpose: str, secret: str, plan: bytes = b"") -> str:
+    """Return the name of our credential: a new secret has another name, since Vapi never shows which one it holds.
+
+    ``plan`` tells credentials of one secret apart.
+    """
+    mark = hmac.new(secret.encode(), b"voicemesh credential name" + plan, hashlib.sha256).hexdigest()[:8]
     return f"voicemesh {purpose} {mark}"
 
 
-def webhook_credential(secret: str) -> dict[str, Any]:
-    """Return the body that makes the webhooks' credential: what ingress-svc calls the scheme vapi-default."""
+def webhook_credential(proof: Proof, url: str) -> dict[str, Any]:
+    """Return the body that makes the webhooks' credential, as ingress asks for it. Raises NoProof."""
     return {
         "provider": CUSTOM_CREDENTIAL,
-        "name": credential_name("webhooks", secret),
-        "authenticationPlan": {
-            "type": "hmac",
-            "secretKey": secret,
-            "algorithm": "sha256",
-            "signatureHeader": "x-signature",
-            "timestampHeader": "x-timestamp",
-            "includeTimestamp": True,
-            "payloadFormat": "{timestamp}.{body}",
-            "signatureEncoding": "hex",
-        },
+        "name": credential_name("webhooks", proof.secret, mark_of(proof, url)),
+        "authenticationPlan": plan(proof, url),
     }
 
 
@@ -174,9 +171,8 @@ def notes(assistant: Mapping[str, Any], to: Connection) -> list[str]:
         if message in UNWANTED_MESSAGES:
             found.append(f"serverMessages loses {message}: {UNWANTED_MESSAGES[message]}")
     if not to.webhook_credential:
-        found.append(
-            "Vapi makes no credential here: the secret travels in the header X-Vapi-Secret, not as a signature"
-        )
+        name, _ = to.header
+        found.append(f"Vapi makes no credential here: the secret travels in the header {name}, not as a signature")
     elif not assistant.get("credentialIds") and to.known:
         found.append("credentialIds now lists what the assistant may use; a credential made later must be added there")
     nameless = [_tool_name(tool) for tool in _list(model, "tools") if _asks_the_assistants_server(tool)]
@@ -195,7 +191,8 @@ def _server(old: Mapping[str, Any], to: Connection) -> dict[str, Any]:
     server = {"timeoutSeconds": TIMEOUT_S, "backoffPlan": BACKOFF, **_set(kept), "url": to.url + WEBHOOK_PATH}
     if to.webhook_credential:
         return {**server, "credentialId": to.webhook_credential}
-    return {**server, "headers": {**_table(server, "headers"), "X-Vapi-Secret": to.secret}}
+    name, value = to.header
+    return {**server, "headers": {**_table(server, "headers"), name: value}}
 
 
 def _server_messages(old: Sequence[str]) -> list[str]:

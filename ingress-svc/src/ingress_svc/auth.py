@@ -54,8 +54,8 @@ def auth(config: Config) -> Auth:
     """Return what proves a request. Raises ConfigError: an empty secret would accept forgeries."""
     if config.public_url and not re.fullmatch(r"https?://[^/?#@\s]+/?", config.public_url):
         raise ConfigError("VOICEMESH_PUBLIC_URL must be a scheme and a host alone, such as https://voice.example.com")
-    oauth = _credential(OAuthScheme(client_id=config.oauth_client_id), config.oauth_client_secrets, _OAUTH_SECRET)
-    webhooks = [*_of_webhooks(config), *oauth]
+    oauth = _oauth(config)
+    webhooks = webhook_credentials(config)
     llm = [*_of_llm(config), *(oauth if config.llm_oauth else [])]
     if config.llm_oauth and not oauth:
         raise ConfigError(f"VOICEMESH_VAPI_LLM_OAUTH=on needs {_OAUTH_SECRET}")
@@ -68,6 +68,15 @@ def auth(config: Config) -> Auth:
         webhook_doctor=Doctor(webhooks, public_url=config.public_url) if config.auth_doctor else None,
         llm_doctor=Doctor(llm, public_url=config.public_url) if config.auth_doctor else None,
     )
+
+
+def webhook_credentials(config: Config) -> list[Credential]:
+    """Return every way in which a webhook may prove itself. Raises ConfigError."""
+    return [*_of_webhooks(config), *_oauth(config)]
+
+
+def _oauth(config: Config) -> list[Credential]:
+    return _credential(OAuthScheme(client_id=config.oauth_client_id), config.oauth_client_secrets, _OAUTH_SECRET)
 
 
 def _verifier(credentials: Sequence[Credential], config: Config, variable: str, meaning: str) -> Verifier | Unsigned:

@@ -10,6 +10,7 @@ from ingress_svc.domain.schemes import VAPI_DEFAULT
 from voicemesh_cli import vapi_merge
 from voicemesh_cli.vapi_diff import changed, changes, not_kept
 from voicemesh_cli.vapi_merge import CannotMerge, Connection, Credential, merged, notes
+from voicemesh_cli.vapi_proof import Proof
 
 URL = "https://voice.example.com"
 TO = Connection(
@@ -18,7 +19,7 @@ TO = Connection(
     llm_credential="llm",
     known=(Credential("voice", "11labs"), Credential("rival", "custom-llm", "other"), Credential("hook", "custom")),
 )
-INLINE = Connection(URL, secret="s" * 32, llm_key="k" * 32)
+INLINE = Connection(URL, header=("X-Vapi-Secret", "s" * 32), llm_key="k" * 32)
 
 
 def _merged(to: Connection = TO, **over: Any) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def test_names_of_credentials_fit_and_change_with_the_secret() -> None:
 
 
 def test_vapi_signs_as_ingress_verifies() -> None:
-    plan = vapi_merge.webhook_credential("s")["authenticationPlan"]
+    plan = vapi_merge.webhook_credential(Proof(VAPI_DEFAULT, "s"), URL)["authenticationPlan"]
     assert plan["algorithm"] == VAPI_DEFAULT.algorithm
     assert plan["signatureHeader"] == VAPI_DEFAULT.signature_header
     assert plan["timestampHeader"] == VAPI_DEFAULT.timestamp_header
