@@ -49,6 +49,11 @@ def test_the_result_settles_the_order() -> None:
     assert call.claims["k"].text == "two"
 
 
+def test_the_result_of_a_tool_settles_no_other_whose_key_begins_alike() -> None:
+    call, _ = fold(tool_asked("k", 100), tool_asked("k:x", 110, event_id="ask-2"), tool_ended("k", 200), call=running())
+    assert [entry.command_id for entry in call.pending] == ["tool:k:x:ask-2"]
+
+
 def test_another_ingress_is_told_what_became_of_it_and_runs_nothing() -> None:
     call, commands = fold(
         tool_asked("k", 100, event_id="ask-1"),

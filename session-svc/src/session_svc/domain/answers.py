@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from session_svc.domain import history
-from session_svc.domain.call import Call, Cut, Generation, Policy, Status, Step, Utterance
+from session_svc.domain import history, outbox
+from session_svc.domain.call import Call, Claim, Cut, Generation, Policy, Status, Step, Utterance
 from session_svc.domain.commands import (
     Command,
     CutGeneration,
     MoveOutput,
     Order,
-    Pending,
     RefuseAnswer,
     ReplayAnswer,
     StartGeneration,
@@ -127,7 +126,7 @@ def _asked_again(call: Call, request: AnswerRequested, latest: Generation, answe
         call = _with(call, latest._replace(attachment_id=request.attachment_id))
         # An earlier move would take the output back to an attachment that was left.
         left = f"move:{latest.number}:"
-        call = _kept(call, [p for p in call.pending if not p.command_id.startswith(left)])
+        call = outbox.kept(call, [p for p in call.pending if not p.command_id.startswith(left)])
         order = MoveOutput(latest.number, request.attachment_id)
         return _answer(call, request, order, generation=latest.number)
     if latest.status is Status.ENDED and latest.finish in (Finish.STOP, Finish.LENGTH):
@@ -166,13 +165,9 @@ def _start(
     return Step(started.call, (*cuts, *started.commands))
 
 
-def _tools_run(call: Call) -> list[history.ToolRun]:
+def _tools_run(call: Call) -> list[Claim]:
     """Return what our own tools did: a provider that does not run the model knows nothing of them."""
-    return [
-        history.ToolRun(claim.turn, claim.key, claim.name, claim.arguments_json, claim.text)
-        for claim in call.claims.values()
-        if claim.turn and claim.outcome is not None
-    ]
+    return [claim for claim in call.claims.values() if claim.turn and claim.outcome is not None]
 
 
 def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ...]]:
@@ -182,7 +177,7 @@ def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ..
     to be done there. Elsewhere only cuts are. A refusal concerns no generation and stays.
     """
     kept = [p for p in call.pending if p.apart or p.is_refusal or (p.is_cut and p.ingress_id != by_ingress_id)]
-    call = _kept(call, kept)
+    call = outbox.kept(call, kept)
     latest = call.latest
     if latest is None or not latest.live:
         return call, ()
@@ -190,17 +185,12 @@ def _superseded(call: Call, by_ingress_id: str) -> tuple[Call, tuple[Command, ..
     if latest.ingress_id == by_ingress_id:
         return call, ()
     cut = Command(latest.ingress_id, CutGeneration(latest.number, 0, CutReason.SUPERSEDED))
-    return _pending(call, cut, generation=latest.number), (cut,)
+    return outbox.added(call, cut, generation=latest.number), (cut,)
 
 
 def _answer(call: Call, request: AnswerRequested, order: Order, *, generation: int = 0) -> Step:
     command = Command(request.ingress_id, order)
-    return Step(_pending(call, command, generation=generation, attachment_id=request.attachment_id), (command,))
-
-
-def _pending(call: Call, command: Command, *, generation: int, attachment_id: str = "") -> Call:
-    entry = Pending(command.order.command_id, command.ingress_id, generation, attachment_id)
-    return call if entry in call.pending else call._replace(pending=(*call.pending, entry))
+    return Step(outbox.added(call, command, generation=generation, attachment_id=request.attachment_id), (command,))
 
 
 def _started(call: Call, body: GenerationStarted) -> Call:
@@ -209,12 +199,12 @@ def _started(call: Call, body: GenerationStarted) -> Call:
         return call
     if generation.status is Status.STARTING:
         call = _with(call, generation._replace(status=Status.RUNNING))
-    return _settled(call, f"start:{body.generation}", f"move:{body.generation}:{body.attachment_id}")
+    return outbox.settled(call, f"start:{body.generation}", f"move:{body.generation}:{body.attachment_id}")
 
 
 def _closed(call: Call, body: AttachmentClosed) -> Call:
     # Of a start or a move this is no effect: what became of the generation is still to be reported.
-    return _settled(call, f"replay:{body.attachment_id}", f"refuse:{body.attachment_id}")
+    return outbox.settled(call, f"replay:{body.attachment_id}", f"refuse:{body.attachment_id}")
 
 
 def _finished(call: Call, body: GenerationEnded) -> Call:
@@ -251,7 +241,7 @@ def _cut_requested(call: Call, body: CutRequested) -> Step:
     command = Command(latest.ingress_id, order)
     if latest.live:
         call = _with(call, latest._replace(status=Status.CUT))
-    return Step(_pending(call, command, generation=latest.number), (command,))
+    return Step(outbox.added(call, command, generation=latest.number), (command,))
 
 
 def _with_cut(call: Call, through_generation: int, spoken_at_ms: int) -> Call:
@@ -303,14 +293,6 @@ def _with(call: Call, generation: Generation) -> Call:
     return call._replace(generations=(*before, generation, *after))
 
 
-def _settled(call: Call, *command_ids: str) -> Call:
-    return _kept(call, [p for p in call.pending if p.command_id not in command_ids])
-
-
 def _without(call: Call, generation: int) -> Call:
     """Return the call without the commands that name a generation which has come to its end."""
-    return _kept(call, [p for p in call.pending if p.apart or p.generation != generation])
-
-
-def _kept(call: Call, pending: list[Pending]) -> Call:
-    return call if len(pending) == len(call.pending) else call._replace(pending=tuple(pending))
+    return outbox.kept(call, [p for p in call.pending if p.apart or p.generation != generation])

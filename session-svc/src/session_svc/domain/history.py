@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple, Protocol, TypeVar
 
+from session_svc.domain.call import Claim
 from session_svc.domain.events import ChatMessage
 
 SAME_ENOUGH = 0.6
@@ -42,17 +43,6 @@ class Said(NamedTuple):
 
     generation: int
     text: str
-
-
-class ToolRun(NamedTuple):
-    """What one of our tools did."""
-
-    turn: int
-    key: str
-    name: str
-    arguments_json: str
-    text: str
-    """What the model is told of it."""
 
 
 class Heard(NamedTuple):
@@ -145,23 +135,28 @@ def for_model(messages: Sequence[ChatMessage], spelling: Mapping[str, str], prom
     return tuple(told)
 
 
-def with_tools(messages: Sequence[ChatMessage], user_message_count: int, runs: Sequence[ToolRun]) -> list[ChatMessage]:
+def with_tools(
+    messages: Sequence[ChatMessage], user_message_count: int, runs: Sequence[Claim]
+) -> Sequence[ChatMessage]:
     """Return ``messages`` with the newest of our tools' ``runs``, each behind the words of the caller that led to it.
 
     ``user_message_count``: of the whole history, whose older messages may be missing. A turn whose words are missing
     has lost its runs too.
     """
+    if not runs:
+        return messages
+    newest = runs[-MOST_RUNS_TOLD:]
     told: list[ChatMessage] = []
     turn = user_message_count - sum(message.role == "user" for message in messages)
     for message in messages:
         told.append(message)
         if message.role == "user":
             turn += 1
-            told += _tool_messages([run for run in runs[-MOST_RUNS_TOLD:] if run.turn == turn])
+            told += _tool_messages([run for run in newest if run.turn == turn])
     return told
 
 
-def _tool_messages(runs: Sequence[ToolRun]) -> list[ChatMessage]:
+def _tool_messages(runs: Sequence[Claim]) -> list[ChatMessage]:
     if not runs:
         return []
     calls = [

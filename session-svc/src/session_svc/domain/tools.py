@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from session_svc.domain import outbox
 from session_svc.domain.call import Call, Claim, Status, Step
-from session_svc.domain.commands import Command, Order, Pending, RunTool, TakeToolResult
+from session_svc.domain.commands import Command, Order, RunTool, TakeToolResult
 from session_svc.domain.events import Event, ToolAsked, ToolEnded, ToolOutcome
 
 LOST_AFTER_MS = 3_000
@@ -24,7 +25,7 @@ def asked(call: Call, event: Event, body: ToolAsked) -> Step:
         return _tell(call, body.ingress_id, claim)
     if claim.ingress_id == body.ingress_id:
         # It has asked anew, because the order was late or because it had given the first ask up.
-        return _ordered(call, claim._replace(ask_id=event.event_id))
+        return _ordered(_settled(call, claim), claim._replace(ask_id=event.event_id))
     if event.received_at_ms > claim.until_ms:
         claim = claim._replace(outcome=ToolOutcome.UNKNOWN, text=LOST)
         return _tell(_settled(_with(call, claim), claim), body.ingress_id, claim)
@@ -81,10 +82,12 @@ def _claimed(call: Call, event: Event, body: ToolAsked) -> Step:
 
 
 def _ordered(call: Call, claim: Claim) -> Step:
-    order = RunTool(claim.key, claim.ask_id)
-    entry = Pending(order.command_id, claim.ingress_id, 0, "", apart=True)
-    call = _with(_settled(call, claim), claim)
-    return Step(call._replace(pending=(*call.pending, entry)), (Command(claim.ingress_id, order),))
+    command = Command(claim.ingress_id, _order(claim))
+    return Step(outbox.added(_with(call, claim), command, apart=True), (command,))
+
+
+def _order(claim: Claim) -> RunTool:
+    return RunTool(claim.key, claim.ask_id)
 
 
 def _tell(call: Call, ingress_id: str, claim: Claim) -> Step:
@@ -102,6 +105,4 @@ def _released(call: Call, claim: Claim) -> Call:
 
 
 def _settled(call: Call, claim: Claim) -> Call:
-    prefix = f"tool:{claim.key}:"
-    pending = tuple(entry for entry in call.pending if not entry.command_id.startswith(prefix))
-    return call if len(pending) == len(call.pending) else call._replace(pending=pending)
+    return outbox.settled(call, _order(claim).command_id)
