@@ -380,10 +380,14 @@ class IngressSim:
     def _report(self, effect: wire.Report) -> None:
         if isinstance(effect, effects.Cut) and effect.reason is effects.CutReason.BARGE_IN and effect.said_text:
             self.world.judge.cut(self.name, effect.generation)
-        self.reports += 1
-        report_id = f"report:{self.name}-{self.reports}"
-        event = wire.report_event(CALL, effect, report_id=report_id, now_ms=self.world.now_ms, traceparent="")
+        event = wire.report_event(
+            CALL, effect, report_id=self.next_report_id(), now_ms=self.world.now_ms, traceparent=""
+        )
         self.session.submit(event)
+
+    def next_report_id(self) -> str:
+        self.reports += 1
+        return f"report:{self.name}-{self.reports}"
 
     def write(self, request: Request) -> None:
         """The last writer: catches up after a sleep, looks at the fence, and lets go."""

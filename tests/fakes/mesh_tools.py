@@ -19,7 +19,6 @@ from ingress_svc.domain.tool_claims import (
     ToolOutcome,
     key_of,
 )
-from voicemesh.session.v1 import session_pb2
 
 if TYPE_CHECKING:
     from fakes.mesh_ingress import IngressSim, Run
@@ -90,14 +89,10 @@ class ToolsSim:
                 self.judge.tool_began(ingress.name, effect.ask.key, effect.ask.generation)
                 self.running.append(effect.ask)
             elif isinstance(effect, RecordTool):
-                ingress.session.submit(self._record(effect))
+                ended = wire.tool_ended(effect, report_id=ingress.next_report_id(), now_ms=now_ms, traceparent="")
+                ingress.session.submit(ended)
             else:
                 self._settle(effect)
-
-    def _record(self, effect: RecordTool) -> session_pb2.CallEvent:
-        self.ingress.reports += 1
-        report_id = f"report:{self.ingress.name}-{self.ingress.reports}"
-        return wire.tool_ended(effect, report_id=report_id, now_ms=self.ingress.world.now_ms, traceparent="")
 
     def _settle(self, effect: SettleTool) -> None:
         key = effect.place[1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +12,9 @@ from typing import Any, Literal
 import aiohttp
 import orjson
 from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
+from ingress_svc.domain.schemes import VAPI_DEFAULT
 
+from voicemesh_cli import vapi_proof
 from voicemesh_cli.recording import RecordedCall
 from voicemesh_cli.vapi_call import VapiCall
 from voicemesh_cli.vapi_events import CloseLlm, Effect, Happening, LlmDone, LlmFailed, LlmText, OpenLlm, Webhook
@@ -264,9 +264,7 @@ async def _streamed_text(response: aiohttp.ClientResponse) -> AsyncIterator[str]
 
 def signed(raw: bytes, secret: str, *, at_ms: int | None = None) -> dict[str, str]:
     """Return the headers of a webhook with Vapi's default HMAC credential: SHA-256 over ``{timestamp}.{body}``."""
-    stamp = str(time.time_ns() // 1_000_000 if at_ms is None else at_ms)
-    digest = hmac.new(secret.encode(), stamp.encode() + b"." + raw, hashlib.sha256).hexdigest()
-    return {"Content-Type": "application/json", "x-signature": digest, "x-timestamp": stamp}
+    return {"Content-Type": "application/json"} | vapi_proof.signed(VAPI_DEFAULT, secret, "", raw, at_ms=at_ms)
 
 
 def _number(value: object) -> int:

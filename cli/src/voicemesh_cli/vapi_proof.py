@@ -18,6 +18,7 @@ from ingress_svc.auth import webhook_credentials
 from ingress_svc.config import Config
 from ingress_svc.domain.paths import TOKEN_PATH
 from ingress_svc.domain.schemes import (
+    ANY_PLACEHOLDER,
     BEARER,
     VAPI_DEFAULT,
     X_VAPI_SECRET,
@@ -140,8 +141,7 @@ def by_hand(proof: Proof, url: str) -> str:
         fields = plan(proof, url)
     except NoProof as error:
         return f"{error}; set it as a static header of the server in Vapi's dashboard"
-    shown = {name: value for name, value in fields.items() if name not in ("secretKey", "token", "clientSecret")}
-    listed = ", ".join(f"{name} {_word(value)}" for name, value in shown.items())
+    listed = ", ".join(f"{name} {_word(value)}" for name, value in _open(fields).items())
     return f"make a custom credential in Vapi's dashboard ({listed}) and name it with --credential-id"
 
 
@@ -153,9 +153,12 @@ def mark_of(proof: Proof, url: str) -> bytes:
     """Return what tells credentials of one secret apart; empty for Vapi's default."""
     if proof.scheme == VAPI_DEFAULT:
         return b""
-    secret = ("secretKey", "token", "clientSecret")
-    shown = {name: value for name, value in plan(proof, url).items() if name not in secret}
-    return orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(_open(plan(proof, url)), option=orjson.OPT_SORT_KEYS)
+
+
+def _open(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan without its secret."""
+    return {name: value for name, value in fields.items() if name not in ("secretKey", "token", "clientSecret")}
 
 
 async def headers(http: aiohttp.ClientSession, proof: Proof, base: str, url: str, body: bytes) -> dict[str, str]:
@@ -175,28 +178,14 @@ def signed(scheme: HmacScheme, secret: str, url: str, body: bytes, *, at_ms: int
     message_id = f"msg_{secrets.token_hex(8)}"
     parts = {"body": body, "timestamp": stamp.encode(), "method": b"POST", "url": url.encode()}
     parts["svix-id"] = message_id.encode()
-    payload = b"".join(_filled(scheme.payload_format, parts))
+    # Odd places are placeholders, even ones the literal text between them.
+    pieces = ANY_PLACEHOLDER.split(scheme.payload_format)
+    payload = b"".join(parts[piece] if place % 2 else piece.encode() for place, piece in enumerate(pieces))
     digest = hmac.digest(key_of(secret, is_base64=scheme.secret_is_base64), payload, getattr(hashlib, scheme.algorithm))
     text = digest.hex() if scheme.encoding == "hex" else base64.b64encode(digest).decode()
     found = {scheme.signature_header: scheme.signature_prefix + text}
     found |= {scheme.timestamp_header: stamp} if scheme.include_timestamp else {}
     return found | ({scheme.message_id_header: message_id} if scheme.message_id_header else {})
-
-
-def _filled(payload_format: str, parts: Mapping[str, bytes]) -> list[bytes]:
-    """Return the text that is signed, in pieces: a body may hold braces of its own."""
-    pieces, rest = [], payload_format
-    while rest:
-        before, brace, after = rest.partition("{")
-        name, close, behind = after.partition("}")
-        pieces.append(before.encode())
-        if brace and close and name in parts:
-            pieces.append(parts[name])
-            rest = behind
-        else:
-            pieces.append(brace.encode())
-            rest = after
-    return pieces
 
 
 async def token(http: aiohttp.ClientSession, proof: Proof, base: str) -> str:

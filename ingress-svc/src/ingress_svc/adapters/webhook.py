@@ -274,7 +274,7 @@ class VapiWebhook:
         body = webhook.body
         if isinstance(body, vapi.SpeechEdge):
             self._calls.speech(call, body, webhook.at_ms, received_ns)
-        elif _ends(body):
+        elif vapi.ends_call(body):
             self._calls.ended(call)
 
     def _busy(self) -> Reply:
@@ -282,13 +282,8 @@ class VapiWebhook:
         return refused(503, "the session service did not take the event in time; send it again", retry_after_s=1)
 
 
-def _ends(body: vapi.Body) -> bool:
-    """Return whether it says that the call is over."""
-    return isinstance(body, vapi.CallReported) or (isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED)
-
-
 def _share(body: vapi.Body) -> float:
     """Return what of a queue may be full when an event is put in."""
     if isinstance(body, vapi.Words) and not body.final:
         return SHARE[Worth.PARTIAL]
-    return SHARE[Worth.LAST if _ends(body) else Worth.EVENT]
+    return SHARE[Worth.LAST if vapi.ends_call(body) else Worth.EVENT]

@@ -39,7 +39,6 @@ _OUTCOME = {
     tool_claims.ToolOutcome.UNKNOWN: session_pb2.TOOL_OUTCOME_UNKNOWN,
     tool_claims.ToolOutcome.NOT_RUN: session_pb2.TOOL_OUTCOME_NOT_RUN,
 }
-_OUTCOME_FROM: dict[int, tool_claims.ToolOutcome] = {number: outcome for outcome, number in _OUTCOME.items()}
 _STATE = {
     effects.PlayoutState.PREPARING: bargein_pb2.PLAYOUT_STATE_PREPARING,
     effects.PlayoutState.PLAYING: bargein_pb2.PLAYOUT_STATE_PLAYING,
@@ -99,7 +98,7 @@ def watch_event(
     elif isinstance(body, vapi.ProviderInterrupted):
         event.interrupted.provider_turn = body.provider_turn
         event.interrupted.SetInParent()
-    elif isinstance(body, vapi.CallReported) or (isinstance(body, vapi.CallStatus) and body.phase is vapi.Phase.ENDED):
+    elif vapi.ends_call(body):
         event.call_over.SetInParent()
     else:
         return None
@@ -249,12 +248,6 @@ def tool_ended(
     ended.text = record.end.text
     ended.duration_ms = record.end.duration_ms
     return event
-
-
-def tool_end_from(told: session_pb2.TakeToolResult) -> tool_claims.ToolEnd:
-    """Return what became of a tool; an outcome that this ingress does not know yet reads as unknown."""
-    outcome = _OUTCOME_FROM.get(told.outcome, tool_claims.ToolOutcome.UNKNOWN)
-    return tool_claims.ToolEnd(outcome, told.text)
 
 
 def reason_from(number: int) -> effects.CutReason:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+from ingress_svc.domain.asks import PHONE_CONTROL, Kind
+
 
 class Worth(IntEnum):
     """What is turned away first comes first."""
@@ -47,11 +49,8 @@ MOST_WAITING = 100
 the link's own limit holds, so that a restart of session-svc costs nothing."""
 
 _LOOK_BYTES = 4_096
-_TYPE = re.compile(
-    rb'"(?:type|status|transcriptType)"\s*:\s*"(?:(partial)|(ended|end-of-call-report|assistant-request|tool-calls|'
-    rb"function-call|transfer-destination-request|handoff-destination-request|knowledge-base-request|"
-    rb'call\.endpointing\.request|campaign\.predial|voice-request|phone-call-control))"'
-)
+_LAST = "|".join(map(re.escape, ("ended", "end-of-call-report", PHONE_CONTROL, *Kind)))
+_TYPE = re.compile(rf'"(?:type|status|transcriptType)"\s*:\s*"(?:(partial)|({_LAST}))"'.encode())
 
 
 def worth_of(raw: bytes) -> Worth:

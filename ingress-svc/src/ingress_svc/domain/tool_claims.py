@@ -52,7 +52,6 @@ class ToolAsk:
     name: str
     arguments_json: str = field(repr=False)
     timeout_ms: int
-    agent: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -107,12 +106,6 @@ class _Wanted:
 def key_of(call_id: str, turn: int, name: str, arguments_json: str) -> str:
     """Return the key of what a model of ours asks for: the same tool with the same arguments in one turn is one run."""
     return f"{turn}-{name}-{_digest(call_id, str(turn), name, _canonical(arguments_json))}"
-
-
-def provider_key(call_id: str, tool_call_id: str, name: str, arguments_json: str) -> str:
-    """Return the key of what the provider's model asks for: each delivery of one tool call is one run."""
-    said = ("id", tool_call_id) if tool_call_id else ("arguments", _canonical(arguments_json))
-    return f"p-{name}-{_digest(call_id, name, *said)}"
 
 
 def _digest(*parts: str) -> str:

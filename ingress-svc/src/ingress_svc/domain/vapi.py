@@ -183,6 +183,11 @@ def decode(body: object, *, received_at_ms: int, header_call_id: str | None, raw
     )
 
 
+def ends_call(body: Body) -> bool:
+    """Whether it says that the call is over."""
+    return isinstance(body, CallReported) or (isinstance(body, CallStatus) and body.phase is Phase.ENDED)
+
+
 def may_cut(body: Body) -> bool:
     """Whether barge-in may turn on it at once; anything else only helps to judge what comes later."""
     if isinstance(body, Words):
