@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -115,6 +115,13 @@ class Generation:
     ended: bool = False
 
 
+class Refusal(NamedTuple):
+    """A tool that is not answered."""
+
+    code: grpc.StatusCode
+    begun: bool
+
+
 class FakeLlm(llm_pb2_grpc.LlmServiceServicer):
     """Says its script, or what `choose` gives for a request."""
 
@@ -122,6 +129,16 @@ class FakeLlm(llm_pb2_grpc.LlmServiceServicer):
         self.script = Script()
         self.choose: Callable[[llm_pb2.GenerateRequest], Script] = lambda _: self.script
         self.generations: list[Generation] = []
+        self.tools: list[llm_pb2.Tool] = []
+        """Of every agent."""
+        self.unlisted = 0
+        """So many questions for the tools have no answer."""
+        self.tool_answers: list[llm_pb2.RunToolResponse | Refusal] = []
+        """What the next runs come to; those behind them are done."""
+        self.tools_run: list[llm_pb2.RunToolRequest] = []
+        self.tools_go_on = asyncio.Event()
+        """A run waits for it."""
+        self.tools_go_on.set()
         self._feed = Feed(
             StreamShape.of(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse),
             lambda peer, note: peer.ack(note.seq),
@@ -160,6 +177,21 @@ class FakeLlm(llm_pb2_grpc.LlmServiceServicer):
 
     async def FollowTurns(self, request_iterator: Any, context: Any) -> None:
         await self._feed.serve(context)
+
+    async def ListTools(self, request: llm_pb2.ListToolsRequest, context: Any) -> llm_pb2.ListToolsResponse:
+        if self.unlisted:
+            self.unlisted -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        return llm_pb2.ListToolsResponse(tools=self.tools)
+
+    async def RunTool(self, request: llm_pb2.RunToolRequest, context: Any) -> llm_pb2.RunToolResponse:
+        self.tools_run.append(request)
+        await self.tools_go_on.wait()
+        answer = self.tool_answers.pop(0) if self.tool_answers else llm_pb2.RunToolResponse(result="done")
+        if isinstance(answer, Refusal):
+            begun = () if answer.begun else (("voicemesh-not-begun", "1"),)
+            await context.abort(answer.code, "no", trailing_metadata=begun)
+        return answer
 
 
 class Served:

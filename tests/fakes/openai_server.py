@@ -31,6 +31,7 @@ class Mode(Enum):
     NOT_A_CHUNK = "JSON that is not a chunk after the third token"
     ERROR_EVENT = "an error object in the stream"
     TOOL_CALLS = "two tool calls"
+    ONE_TOOL = "one tool call, and once its result is there the words and the result"
     FILTERED = "stopped by the content filter"
     NEVER_DONE = "finish reason, but the stream stays open"
 
@@ -43,6 +44,14 @@ class FakeOpenAi:
     status: int = 500
     words: Sequence[str] = ("Perfect,", " I", " can", " book", " that", ".")
     token_s: float = 0.0
+    tool_call: dict[str, Any] = field(
+        default_factory=lambda: {
+            "index": 0,
+            "id": "call-1",
+            "type": "function",
+            "function": {"name": "book_table", "arguments": '{"party": 4}'},
+        }
+    )
     requests: list[dict[str, Any]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
     """Peer addresses of all requests: one for each connection."""
@@ -104,6 +113,13 @@ class FakeOpenAi:
             for delta in TOOL_CALL_DELTAS:
                 await _send(response, _chunk({"tool_calls": [delta]}))
             return "tool_calls"
+        told = asked["messages"][-1]
+        if self.mode is Mode.ONE_TOOL and told["role"] != "tool":
+            await _send(response, _chunk({"tool_calls": [self.tool_call]}))
+            return "tool_calls"
+        if self.mode is Mode.ONE_TOOL:
+            await _send(response, _chunk({"content": f"It says: {told['content']}"}))
+            return "stop"
         limit = asked.get("max_tokens", len(self.words))
         for number, word in enumerate(self.words[:limit], start=1):
             await asyncio.sleep(self.token_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 from svc_runtime import logs, telemetry
 from svc_runtime.background import Background
@@ -28,8 +29,13 @@ from ingress_svc.adapters.owner import OwnerServer
 from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.adapters.tokens import Tokens
+from ingress_svc.adapters.tool_desk import ToolDesk
+from ingress_svc.adapters.tool_lists import ToolLists
+from ingress_svc.adapters.tool_rounds import ToolRounds
+from ingress_svc.adapters.tool_runner import LlmTools
 from ingress_svc.adapters.turns import Turns
 from ingress_svc.adapters.webhook import VapiWebhook
+from ingress_svc.adapters.webhook_tools import WebhookTools
 from ingress_svc.agent_file import agents
 from ingress_svc.auth import auth
 from ingress_svc.config import Config
@@ -79,8 +85,12 @@ class Ingress:
             on_verdict=self.calls.on_verdict,
         )
         turns = Turns(self._recorder, budget, self.calls.announce, config.trace_one_in)
-        generate = Generate(self._mesh, turns, config.generate_timeout_s, config.first_piece_s)
-        self.calls.connect(self._mesh, turns, generate)
+        self._tool_lists = ToolLists(self._mesh.list_tools, self.counters)
+        run_now = LlmTools(self._mesh).run
+        self._tools = ToolDesk(self._mesh, turns, clock, self.counters, run_now=run_now, hold_s=config.hold_s)
+        rounds = ToolRounds(self._tool_lists, self._tools)
+        generate = Generate(self._mesh, turns, rounds, config.generate_timeout_s, config.first_piece_s)
+        self.calls.connect(self._mesh, turns, generate, self._tools)
         self._blocked: set[str] = set()
         self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
         self._background = Background()
@@ -96,6 +106,7 @@ class Ingress:
         self.answering = Answering(
             server=OwnerServer(config.owner_secret) if config.owner_secret else None,
             counters=self.counters,
+            tools=WebhookTools(self._tool_lists, self._tools, run_now, self.calls.turn_going_on),
         )
         self.webhook = webhook = VapiWebhook(
             guard=guard,
@@ -167,12 +178,16 @@ class Ingress:
     async def drain(self, hurry: asyncio.Event) -> None:
         """Stop taking work in, and let the answers that are on their way end."""
         logs.get().info("drain.began", drain_s=self._drain_s)
+        began_s = time.monotonic()
         self.draining = True
         self._health.set("drain", False)
         await self._http.stop_listening()
         finished, _ = await asyncio.gather(
             self.calls.drain(self._drain_s, hurry), self.answering.drain(self._drain_s, hurry)
         )
+        # Nobody waits for these any more, so they get what is left.
+        left_s = max(0.0, self._drain_s - (time.monotonic() - began_s))
+        await self._tools.drain(left_s, hurry)
         logs.get().info("drain.ended", finished=finished)
 
     async def close(self) -> None:
@@ -182,6 +197,7 @@ class Ingress:
         await self.answering.close()
         await self._http.close()
         await self._controls.close(grace_s=1.0)
+        await self._tool_lists.close()
         await self._mesh.close(grace_s=1.0)
         await self._recorder.close()
 

@@ -280,7 +280,7 @@ async def test_a_task_that_never_ran_still_answers(at: Edge) -> None:
     webhook = vapi.decode(json.loads(body), received_at_ms=0, header_call_id=None, raw=body)
     assert isinstance(webhook.body, AssistantRequest)
     at.ingress.answering.answer(
-        webhook, webhook.body, Plan(urls={Kind.ASSISTANT: "https://example.com/"}), replies.append
+        webhook, webhook.body, Plan(urls={Kind.ASSISTANT: "https://example.com/"}), replies.append, agent="default@1"
     )
     await at.ingress.answering.close()
     assert [json.loads(reply.body) for reply in replies] == [{"error": NOT_SET_UP}]
@@ -302,16 +302,19 @@ async def test_a_peer_that_leaves_leaves_the_ask_to_be_answered_for_the_next(at:
 
 
 class Toolbox:
-    """Tools by name, as a later step plugs them in."""
+    """Tools by name."""
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, object, str, str]] = []
         self.go_on = asyncio.Event()
 
-    def find(self, name: str) -> answering.RunTool | None:
-        return self.run if name in ("book", "fail", "wait") else None
+    def may_have(self, agent: str, name: str) -> bool:
+        return name in ("book", "fail", "wait")
 
-    async def run(self, call: ToolCall, *, call_id: str, event_id: str) -> ToolResult:
+    async def has(self, agent: str, name: str) -> bool:
+        return self.may_have(agent, name)
+
+    async def run(self, agent: str, call: ToolCall, *, call_id: str, event_id: str) -> ToolResult:
         self.ran.append((call.name, call.arguments, call_id, event_id))
         if call.name == "fail":
             raise ValueError("secret")
@@ -323,7 +326,7 @@ class Toolbox:
 @pytest.fixture
 async def box(at: Edge) -> Toolbox:
     toolbox = Toolbox()
-    at.ingress.answering.find_tool = toolbox.find
+    at.ingress.answering.tools = toolbox
     return toolbox
 
 

@@ -8,7 +8,7 @@ from svc_runtime.file_shelf import FileShelf, Version
 
 from ingress_svc.agent_file import Agent
 from ingress_svc.domain.agents import DEFAULT, Choice, facts_of
-from ingress_svc.domain.answers import Plan
+from ingress_svc.domain.answers import Destination, Plan
 from ingress_svc.domain.slow_turn import SlowTurn
 
 
@@ -33,11 +33,17 @@ class Agents:
     def slow_turn(self, reference: str) -> SlowTurn:
         return self._shelf.of(reference).value.slow_turn
 
-    def plan(self, reference: str, body: object) -> Plan:
-        """Return what is answered when Vapi asks about a call, by the agent that has it or, where none has, by the one
+    def transfers(self, reference: str) -> tuple[Destination, ...]:
+        """Return where the agent may hand a call over."""
+        return self._shelf.of(reference).value.plan.transfer
+
+    def plan(self, reference: str, body: object) -> tuple[str, Plan]:
+        """Return who answers when Vapi asks about a call, and what: the agent that has it or, where none has, the one
         that ``body``, parsed whole, leads to."""
-        version = self._shelf.of(reference) if reference else self._chosen(lambda: body)
-        return version.value.plan
+        if reference:
+            return reference, self._shelf.of(reference).value.plan
+        version = self._chosen(lambda: body)
+        return version.reference, version.value.plan
 
     def _chosen(self, body: Callable[[], object]) -> Version[Agent]:
         if self._current is not self._shelf.current:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import orjson
@@ -44,27 +44,28 @@ MOST_KEPT: Final = 1_024
 MOST_KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
-class RunTool(Protocol):
-    """Runs one call. Event id and tool-call id are the same each time that Vapi sends it."""
+class Tools(Protocol):
+    """The agents' own tools."""
 
-    async def __call__(self, call: ToolCall, *, call_id: str, event_id: str) -> ToolResult: ...
+    def may_have(self, agent: str, name: str) -> bool:
+        """Whether the agent has this tool, as far as that is known at once."""
+        ...
 
+    async def has(self, agent: str, name: str) -> bool: ...
 
-FindTool = Callable[[str], RunTool | None]
-"""Returns what runs the tools of this name."""
-
-
-def no_tools(_: str) -> None:
-    """Find none."""
+    async def run(self, agent: str, call: ToolCall, *, call_id: str, event_id: str) -> ToolResult:
+        """Run one call of a tool that the agent has. Its ids are the same each time that Vapi sends it."""
+        ...
 
 
 class _Job(NamedTuple):
-    """One ask, and what its agent answers by itself."""
+    """One ask, whose it is, and what that agent answers by itself."""
 
     webhook: Webhook
     ask: Ask
     kind: Kind
     plan: Plan
+    agent: str
 
 
 class Answering:
@@ -75,11 +76,11 @@ class Answering:
         *,
         server: OwnerServer | None,
         counters: Counters,
-        find_tool: FindTool = no_tools,
+        tools: Tools,
         caps_s: Mapping[Kind, float] = CAPS_S,
         most_at_once: int = MOST_AT_ONCE,
     ) -> None:
-        self.find_tool = find_tool
+        self.tools = tools
         self._server = server
         self._counters = counters
         self._caps_s = caps_s
@@ -99,9 +100,12 @@ class Answering:
             FAILURES, "Asks that somebody else did not answer.", reason=[failure.value for failure in Failure]
         )
 
-    def answer(self, webhook: Webhook, ask: Ask, plan: Plan, reply: SendReply) -> None:
-        """Answer once, now or within the cap. The same ask, sent again, gets the same answer."""
-        job = _Job(webhook, ask, KIND[type(ask)], plan)
+    def answer(self, webhook: Webhook, ask: Ask, plan: Plan, reply: SendReply, *, agent: str) -> None:
+        """Answer once, now or within the cap. The same ask, sent again, gets the same answer.
+
+        ``agent`` is the one whose plan it is.
+        """
+        job = _Job(webhook, ask, KIND[type(ask)], plan, agent)
         known = self._kept.get(webhook.event_id)
         if known is not None:
             self._count(job, "again")
@@ -147,9 +151,13 @@ class Answering:
     def _needs_others(self, job: _Job) -> bool:
         if self._asks_owner(job):
             return True
-        if isinstance(job.ask, FunctionCall):
-            return self.find_tool(job.ask.call.name) is not None
-        return isinstance(job.ask, ToolCalls) and any(self.find_tool(call.name) is not None for call in job.ask.calls)
+        return any(self.tools.may_have(job.agent, call.name) for call in _calls(job.ask))
+
+    async def _has_others(self, job: _Job) -> bool:
+        """As `_needs_others`, when llm-svc has been asked for the agent's tools."""
+        if self._asks_owner(job):
+            return True
+        return any([await self.tools.has(job.agent, call.name) for call in _calls(job.ask)])
 
     def _count(self, job: _Job, answer: str) -> None:
         self._counters.add(ASKS, type=job.kind.value, answer=answer)
@@ -173,7 +181,8 @@ class Answering:
         """Answer everybody who waits for this ask, whatever happens but a cancellation."""
         try:
             async with asyncio.timeout(self._caps_s[job.kind]):
-                given = await self._others(job)
+                others = await self._has_others(job)
+                given = await self._others(job) if others else _planned(job)
         except TimeoutError:
             self._fall_back(job, Failure.LATE)
         except NoAnswer as error:
@@ -184,7 +193,7 @@ class Answering:
             logs.get().exception("ask.defect", error, type=job.kind.value)
             self._fall_back(job, Failure.DEFECT)
         else:
-            self._count(job, "other")
+            self._count(job, "other" if others else "plan")
             self._settle(job, given)
 
     def _fall_back(self, job: _Job, failure: Failure, detail: str = "") -> None:
@@ -208,8 +217,8 @@ class Answering:
         ask = job.ask
         if isinstance(ask, ToolCalls):
             return _json(job, await self._tools(job, ask))
-        if isinstance(ask, FunctionCall) and (run := self.find_tool(ask.call.name)) is not None:
-            return _json(job, function_result(await self._run(job, run, ask.call)))
+        if isinstance(ask, FunctionCall) and await self.tools.has(job.agent, ask.call.name):
+            return _json(job, function_result(await self._run(job, ask.call)))
         if isinstance(ask, VoiceRequest):
             raw = await self._ask_owner(job, owner.MAX_SPEECH_BYTES)
             return spoken(job.webhook.event_id, owner.speech(raw))
@@ -237,11 +246,10 @@ class Answering:
         runs: dict[int, asyncio.Task[ToolResult]] = {}
         others: list[int] = []
         for place, call in enumerate(ask.calls):
-            run = self.find_tool(call.name)
-            if run is None:
+            if not await self.tools.has(job.agent, call.name):
                 others.append(place)
             elif len(runs) < MOST_TOOLS:
-                runs[place] = asyncio.create_task(self._run(job, run, call))
+                runs[place] = asyncio.create_task(self._run(job, call))
             else:
                 results[place] = ToolResult(TOO_MANY_TOOLS, failed=True)
         rest = asyncio.create_task(self._rest(job, tuple(ask.calls[place] for place in others)))
@@ -252,11 +260,12 @@ class Answering:
             entries[place] = entry
         return {"results": entries}
 
-    async def _run(self, job: _Job, run: RunTool, call: ToolCall) -> ToolResult:
+    async def _run(self, job: _Job, call: ToolCall) -> ToolResult:
         """Return what a tool gives back; of one that fails or is late, the words for the model."""
         try:
             async with asyncio.timeout(self._tool_cap_s(job)):
-                return await run(call, call_id=job.webhook.call_id, event_id=job.webhook.event_id)
+                ids = {"call_id": job.webhook.call_id, "event_id": job.webhook.event_id}
+                return await self.tools.run(job.agent, call, **ids)
         except TimeoutError:
             self._counters.add(FAILURES, reason=Failure.LATE.value)
             return ToolResult(TOOL_LATE, failed=True)
@@ -287,6 +296,12 @@ class Answering:
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def _calls(ask: Ask) -> Sequence[ToolCall]:
+    if isinstance(ask, FunctionCall):
+        return (ask.call,)
+    return ask.calls if isinstance(ask, ToolCalls) else ()
 
 
 def _planned(job: _Job) -> Reply:

@@ -25,11 +25,16 @@ from ingress_svc.adapters.control_lines import ControlLine, ControlLines
 from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.live_call import LiveCall
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.partings import Partings
 from ingress_svc.adapters.slow_turns import SlowTurns
+from ingress_svc.adapters.tool_desk import ToolDesk
+from ingress_svc.adapters.tool_rounds import Ending
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain import effects, vapi
+from ingress_svc.domain.agent_tools import OwnCall
 from ingress_svc.domain.control import Command, Outcome, Result
 from ingress_svc.domain.lateness import Lateness
+from ingress_svc.domain.partings import Parting, parting
 from ingress_svc.domain.vapi_llm import LlmRequest
 
 CAUGHT_UP_S = 1.0
@@ -76,13 +81,15 @@ class Calls:
             slept=self._slept,
             caught_up=self._caught_up,
         )
+        self.partings = Partings(self.control, counters)
         counters.declare(CUTS, "Generations cut.", reason=tuple(reason.value for reason in effects.CutReason))
 
-    def connect(self, mesh: Mesh, turns: Turns, generate: Generate) -> None:
+    def connect(self, mesh: Mesh, turns: Turns, generate: Generate, tools: ToolDesk) -> None:
         """Connect what the outputs act upon: it in turn calls back here, so neither can come first."""
         self.mesh = mesh
         self.turns = turns
         self.generate = generate
+        self._tools = tools
         self._asking = Asking(mesh, turns, turn_of=self.turn_of, apology=self._agents.apology)
 
     def __len__(self) -> int:
@@ -113,6 +120,10 @@ class Calls:
         if call.turn is None or call.turn.over:
             call.turn = self.turns.opened(outside)
         return call.turn
+
+    def turn_going_on(self, call_id: str) -> Turn | None:
+        call = self._calls.get(call_id)
+        return call.turn if call is not None else None
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -170,6 +181,7 @@ class Calls:
             start = command.start_generation
             call.has_agent(start.agent)
             self._answered(call, start.attachment_id)
+            self.partings.dropped(call.call_id, before=start.generation)
             done = call.output.start(
                 start.generation,
                 turn=start.turn,
@@ -190,12 +202,16 @@ class Calls:
         elif kind == "replay_answer":
             replay = command.replay_answer
             self._answered(call, replay.attachment_id)
+            self.partings.dropped(call.call_id, before=replay.generation)
             done = call.output.replay(
                 replay.generation, replay.attachment_id, replay.said_text, replay.answers_until_ms
             )
         elif kind == "refuse_answer":
             self._answered(call, command.refuse_answer.attachment_id)
             done = call.output.refuse(command.refuse_answer.attachment_id)
+        elif kind in ("run_tool", "take_tool_result"):
+            self._tools.obey(command)
+            return
         elif kind == "name_agent":
             call.has_agent(command.name_agent.agent)
             return
@@ -268,6 +284,7 @@ class Calls:
         self._controls.learn(call.control, sent)
 
     def ended(self, call: LiveCall) -> None:
+        self.partings.dropped(call.call_id)
         self._controls.end(call.control)
         self._carry_out(call, call.output.call_ended())
         self._end_turn(call)
@@ -334,13 +351,20 @@ class Calls:
         def tool_call(piece: effects.WriteToolCall) -> None:
             self._carry_out(call, call.output.tool_call(piece))
 
-        def finished(finish: effects.Finish, usage: effects.Usage | None, provider_first_token_us: int) -> None:
+        def part(asked: OwnCall) -> Parting | str:
+            destinations = self._agents.transfers(call.agent)
+            return parting(asked.name, asked.arguments_json, destinations, reachable=call.control.url is not None)
+
+        def finished(ending: Ending) -> None:
             call.runs.pop(effect.generation, None)
-            if finish is effects.Finish.FAILED:
+            provider_first_token_us = ending.provider_first_token_us
+            if ending.finish is effects.Finish.FAILED:
                 turn.log.failed = True
                 apology = self._agents.apology(call.agent)
                 token(f" {apology}" if call.output.voice and call.output.voice.sent else apology)
-            self._carry_out(call, call.output.finished(effect.generation, finish, usage))
+            if ending.parting is not None:
+                self.partings.wait(call.call_id, effect.generation, ending.parting)
+            self._carry_out(call, call.output.finished(effect.generation, ending.finish, ending.usage))
             first_ns = attachment.first_text_ns
             added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
             # Text that left before the provider's first token was a filler.
@@ -357,6 +381,7 @@ class Calls:
             agent=call.agent,
             token=token,
             tool_call=tool_call,
+            part=part,
             finished=finished,
         )
         self.slow_turns.opened(call, effect)
@@ -377,6 +402,10 @@ class Calls:
             self._counters.add(CUTS, reason=report.reason.value)
         if isinstance(report, effects.Cut | effects.Ended):
             self.slow_turns.ended(call.call_id, report.generation)
+        if isinstance(report, effects.Cut):
+            self.partings.dropped(call.call_id, before=report.generation + 1)
+        elif isinstance(report, effects.Ended):
+            self.partings.said(call.call_id, report.generation, report.said_text)
         turn = call.turn
         traceparent = self.turns.context(turn.root) if turn is not None else ""
         self._reported += 1
@@ -401,6 +430,8 @@ class Calls:
         )
         call.playing = wire.still_playing(event, call.playing)
         self.mesh.watch(event)
+        if change.state is effects.PlayoutState.OVER:
+            self.partings.heard(call.call_id, change.generation)
 
     # --- turns and idleness -------------------------------------------------------------------------------------
 
@@ -465,3 +496,4 @@ class Calls:
     async def _all_answered(self) -> None:
         await self._quiet.wait()
         await self.slow_turns.quiet.wait()
+        await self.partings.quiet.wait()

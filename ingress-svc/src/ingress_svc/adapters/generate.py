@@ -15,6 +15,7 @@ from voicemesh.llm.v1 import llm_pb2
 
 from ingress_svc.adapters import wire
 from ingress_svc.adapters.mesh import Mesh
+from ingress_svc.adapters.tool_rounds import FAILED, Ending, Part, Token, ToolCall, ToolRounds
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain.effects import Finish, OpenGenerate, Usage, WriteToolCall
 from ingress_svc.domain.vapi_llm import LlmRequest
@@ -31,12 +32,7 @@ LOST_TIMES = 3
 MODELS_TRIED = "voicemesh-models-tried"
 """Trailing metadata of an llm-svc that has tried its models and failed: it was not lost, and asking again is no use."""
 
-Token = Callable[[str], None]
-ToolCall = Callable[[WriteToolCall], None]
-Finished = Callable[[Finish, Usage | None, int], None]
-"""How it ended, the provider's counts, and its time to the first token in microseconds, 0 where unknown."""
-
-_FAILED = (Finish.FAILED, None, 0)
+Finished = Callable[[Ending], None]
 
 
 class Run:
@@ -59,6 +55,7 @@ class Generate:
 
     mesh: Mesh
     turns: Turns
+    rounds: ToolRounds
     timeout_s: float
     first_piece_s: float
 
@@ -72,27 +69,31 @@ class Generate:
         agent: str,
         token: Token,
         tool_call: ToolCall,
+        part: Part,
         finished: Finished,
     ) -> Run:
         """Start, and return the handle that cancels. ``finished`` is called once, unless it was cancelled."""
         run = Run()
         message = self._message(call_id, opened, request, agent)
 
+        async def model(message: llm_pb2.GenerateRequest, token: Token, tool_call: ToolCall) -> Ending:
+            return await self._pieces(run, message, turn, opened.generation, token, tool_call)
+
         async def work() -> None:
             try:
-                ending = await self._pieces(run, message, turn, opened.generation, token, tool_call)
+                ending = await self.rounds.run(message, turn, model=model, token=token, tool_call=tool_call, part=part)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not leave a caller in silence
                 logs.get().exception("generation.failed", error, generation=opened.generation)
-                ending = _FAILED
-            finished(*ending)
+                ending = FAILED
+            finished(ending)
 
         run.task = asyncio.get_running_loop().create_task(work())
         return run
 
     async def _pieces(
         self, run: Run, message: llm_pb2.GenerateRequest, turn: Turn, generation: int, token: Token, tool_call: ToolCall
-    ) -> tuple[Finish, Usage | None, int]:
-        """Return how the generation ended. An llm-svc that is lost before its first piece is asked once more."""
+    ) -> Ending:
+        """Return how this run of the model ended. An llm-svc that is lost before its first piece is asked once more."""
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + self.first_piece_s
         error = ""
@@ -123,7 +124,7 @@ class Generate:
                         elif kind == "finished":
                             done = piece.finished
                             finish = _FINISH.get(done.finish, Finish.FAILED)
-                            return finish, _usage(done), done.provider_first_token_us
+                            return Ending(finish, _usage(done), done.provider_first_token_us)
             except TimeoutError:
                 error = "timeout"
             except grpc.aio.AioRpcError as failed:
@@ -137,7 +138,7 @@ class Generate:
                 self._note(turn, span, sent_ns, error)
             break
         logs.get().warning("generation.failed", generation=generation, reason=error)
-        return _FAILED
+        return FAILED
 
     def _note(self, turn: Turn, span: Any, sent_ns: int, error: str) -> None:
         self.turns.note(turn, "llm.generate", sent_ns, span=span, kind=Kind.CLIENT, error=error)

@@ -138,7 +138,8 @@ class Mesh:
         )
         spread = open_channel(_one_target(llm_targets), service_config=HEALTHY_ROUND_ROBIN)
         self._channels.append(spread)
-        self._generate = llm_pb2_grpc.LlmServiceStub(spread).Generate
+        llm = llm_pb2_grpc.LlmServiceStub(spread)
+        self._generate, self._run_tool, self._list_tools = llm.Generate, llm.RunTool, llm.ListTools
 
     def start(self) -> None:
         for replicas in (self.sessions, self.bargeins, self.llms):
@@ -159,16 +160,33 @@ class Mesh:
         """Open a Generate call. The caller cancels it in a `finally`."""
         return self._generate(request, timeout=timeout_s, wait_for_ready=True)
 
-    def tell(self, event: session_pb2.CallEvent, *, urgent: bool = True, tries: int = TELL_TRIES) -> None:
-        """Send a report of our own to session-svc, again and again until it is taken; nobody waits for it."""
+    async def run_tool(self, request: llm_pb2.RunToolRequest, timeout_s: float) -> llm_pb2.RunToolResponse:
+        response: llm_pb2.RunToolResponse = await self._run_tool(request, timeout=timeout_s, wait_for_ready=True)
+        return response
+
+    async def list_tools(self, request: llm_pb2.ListToolsRequest, timeout_s: float) -> llm_pb2.ListToolsResponse:
+        response: llm_pb2.ListToolsResponse = await self._list_tools(request, timeout=timeout_s, wait_for_ready=True)
+        return response
+
+    def tell(
+        self,
+        event: session_pb2.CallEvent,
+        *,
+        urgent: bool = True,
+        tries: int = TELL_TRIES,
+        taken: Callable[[], object] | None = None,
+    ) -> None:
+        """Send a report of our own to session-svc, again and again until it is taken; ``taken`` is called then."""
 
         def answered(outcome: stream.Outcome) -> None:
             if outcome.code == stream.OK:
+                if taken is not None:
+                    taken()
                 return
             if outcome.code in MAY_COME_AGAIN and tries > 1:
                 self.sessions.moved(event.call_id, outcome)
                 wait_s = max(outcome.retry_after_ms / 1000, LEAST_WAIT_S)
-                self._loop.call_later(wait_s, lambda: self.tell(event, urgent=urgent, tries=tries - 1))
+                self._loop.call_later(wait_s, lambda: self.tell(event, urgent=urgent, tries=tries - 1, taken=taken))
             else:
                 logs.get().warning("mesh.report_lost", kind=event.WhichOneof("kind"), code=outcome.code)
 

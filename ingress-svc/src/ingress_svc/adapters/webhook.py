@@ -30,8 +30,8 @@ BAD = "voicemesh.webhooks.bad"
 DROPPED = "voicemesh.webhooks.dropped_chars"
 
 
-PlanOf = Callable[[LiveCall | None, object], Plan]
-"""Returns the plan of the agent that has a call, if ingress knows it, or that the body of the ask leads to."""
+PlanOf = Callable[[LiveCall | None, object], tuple[str, Plan]]
+"""Returns the agent that has a call, if ingress knows it, or that the body of the ask leads to, and its plan."""
 
 
 class VapiWebhook:
@@ -150,7 +150,7 @@ class VapiWebhook:
             logs.get().warning("overload.began", turned_away=worth.name.lower())
 
     def _asked(self, webhook: vapi.Webhook, ask: asks.Ask, parsed: object, received_ns: int, reply: SendReply) -> None:
-        """Answer from the agent's plan. It opens no call, and no other service hears of it."""
+        """Answer from the agent's plan, or have its tools run. It makes no call known here."""
         call = self._calls.known(webhook.call_id)
         turn = call.turn if call is not None else None
         if call is not None:
@@ -161,7 +161,8 @@ class VapiWebhook:
             if turn is not None:
                 self._calls.turns.note(turn, "ingress.answer", received_ns, kind=Kind.SERVER)
 
-        self._answering.answer(webhook, ask, self._plan_of(call, parsed), answer)
+        agent, plan = self._plan_of(call, parsed)
+        self._answering.answer(webhook, ask, plan, answer, agent=agent)
 
     def _known(
         self, headers: Mapping[str, str], webhook: vapi.Webhook, raw: bytes, received_ns: int, reply: SendReply

@@ -39,6 +39,7 @@ _OUTCOME = {
     tool_claims.ToolOutcome.UNKNOWN: session_pb2.TOOL_OUTCOME_UNKNOWN,
     tool_claims.ToolOutcome.NOT_RUN: session_pb2.TOOL_OUTCOME_NOT_RUN,
 }
+_OUTCOME_FROM: dict[int, tool_claims.ToolOutcome] = {number: outcome for outcome, number in _OUTCOME.items()}
 _STATE = {
     effects.PlayoutState.PREPARING: bargein_pb2.PLAYOUT_STATE_PREPARING,
     effects.PlayoutState.PLAYING: bargein_pb2.PLAYOUT_STATE_PLAYING,
@@ -248,6 +249,11 @@ def tool_ended(
     ended.text = record.end.text
     ended.duration_ms = record.end.duration_ms
     return event
+
+
+def outcome_from(number: int) -> tool_claims.ToolOutcome:
+    """Return what became of a tool; what this ingress does not know yet is unknown."""
+    return _OUTCOME_FROM.get(number, tool_claims.ToolOutcome.UNKNOWN)
 
 
 def reason_from(number: int) -> effects.CutReason:

@@ -108,6 +108,15 @@ def key_of(call_id: str, turn: int, name: str, arguments_json: str) -> str:
     return f"{turn}-{name}-{_digest(call_id, str(turn), name, _canonical(arguments_json))}"
 
 
+def provider_key(call_id: str, tool_call_id: str, name: str, arguments_json: str) -> str:
+    """Return the key of what the provider's model asks for: the same tool call of it, sent again, is the same run.
+
+    Where it has no id, the same tool with the same arguments is.
+    """
+    parts = (tool_call_id,) if tool_call_id else (name, _canonical(arguments_json))
+    return f"provider-{name}-{_digest(call_id, *parts)}"
+
+
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -158,6 +167,11 @@ class Claims:
         wanted.waiting -= 1
         if not wanted.waiting and not wanted.running_for:
             del self._wanted[place]
+
+    def runs(self, place: tuple[str, str]) -> bool:
+        """Whether it runs here at this moment."""
+        wanted = self._wanted.get(place)
+        return wanted is not None and bool(wanted.running_for)
 
     def run(self, call_id: str, key: str, ask_id: str) -> list[Effect]:
         """Obey RunTool. A second delivery begins nothing."""

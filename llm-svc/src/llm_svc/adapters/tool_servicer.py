@@ -29,6 +29,8 @@ _REASON: Final = {
     Reason.TOO_LARGE: llm_pb2.TOOL_FAILURE_REASON_TOO_LARGE,
     Reason.CANCELLED: llm_pb2.TOOL_FAILURE_REASON_CANCELLED,
 }
+NOT_BEGUN: Final = "voicemesh-not-begun"
+"""Trailing metadata of a refusal: nothing was run."""
 _STATUS: Final[Mapping[type[NotRun], grpc.StatusCode]] = {
     KeyTaken: grpc.StatusCode.INVALID_ARGUMENT,
     TooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -60,7 +62,8 @@ class ToolServicer:
         try:
             done = await self._runs.run(toolset, _ask(request, span))
         except NotRun as refused:
-            await context.abort(_STATUS[type(refused)], str(refused))
+            # Tells an llm-svc that was lost, and may have run it, from one that has begun nothing.
+            await context.abort(_STATUS[type(refused)], str(refused), trailing_metadata=((NOT_BEGUN, "1"),))
         except asyncio.CancelledError:
             self._note_span(
                 request, span, parent, Done(failed(Reason.CANCELLED, ""), "", start_ns, time.time_ns(), b"")

@@ -100,13 +100,14 @@ class LlmServiceServicer:
         4. Cancelling the RPC cancels the run once nobody else has joined it: the coroutine is cancelled, the HTTP request
         closed; a thread cannot be stopped and its result is thrown away. Asked again, such a run is not repeated but
         answered TOOL_FAILURE_REASON_CANCELLED.
-        5. A status instead of an answer means that nothing was begun, save where it says otherwise.
+        5. A status with trailing metadata `voicemesh-not-begun` means that nothing was begun, and so does
+        INVALID_ARGUMENT. After any other status instead of an answer it is unknown.
 
         Status: INVALID_ARGUMENT (no call_id; no name, or that of a built-in tool of the agent; an idempotency key that is
         empty, no printable ASCII or longer than 256, or that belongs to another tool or other arguments);
         RESOURCE_EXHAUSTED (as many runs as this replica takes: ask another); UNAVAILABLE (this replica ends: ask another;
-        or the connection broke, and then what became of the run is unknown: ask the same key again only of the same
-        replica, else report it as unknown); DEADLINE_EXCEEDED (the client's own deadline, a cancel like any other: give it
+        or, without that metadata, the connection broke: ask the same key again only of the same replica, else report the
+        run as unknown); DEADLINE_EXCEEDED (the client's own deadline, a cancel like any other: give it
         `timeout_ms` of ListTools and a second more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
