@@ -21,11 +21,11 @@ from llm_svc import config as llm
 from llm_svc.agent_model import models
 from session_svc import config as session
 from svc_runtime.budget import Budget
-from svc_runtime.config import ConfigError, describe, load
+from svc_runtime.config import ConfigError, describe, is_set, load
 from svc_runtime.metrics import Counters
 
-from voicemesh_cli.checks import Result, fail, ok, warn
-from voicemesh_cli.config import Config
+from voicemesh_cli.checks import Result, fail, ok, skipped, warn
+from voicemesh_cli.config import SECRET, Config
 from voicemesh_cli.state_dir import Run
 
 _OLDEST_PYTHON = (3, 11)
@@ -35,7 +35,6 @@ _SERVICES: Mapping[str, type] = {
     "bargein-svc": bargein.Settings,
     "llm-svc": llm.Settings,
 }
-_SECRET_VARIABLE = "VOICEMESH_VAPI_SECRET"
 _SHORT_SECRET = 16
 _FAIR_SECRET = 32
 """The number of hex digits in 128 bits."""
@@ -57,8 +56,8 @@ def settings(env: Mapping[str, str]) -> list[Result]:
     """Check the variables as every service would. A missing secret is the matter of `secret`."""
     problems: dict[str, None] = {}
     given = dict(env)
-    if _SECRET_VARIABLE not in env and f"{_SECRET_VARIABLE}_FILE" not in env:
-        given[_SECRET_VARIABLE] = "made by voicemesh up"
+    if not is_set(SECRET, env):
+        given[SECRET] = "made by voicemesh up"
     for config in (*_SERVICES.values(), Config):
         try:
             loaded: object = load(config, given)
@@ -108,8 +107,11 @@ def _problems(readers: Sequence[Callable[[], object]]) -> Iterator[str]:
             yield from str(error).splitlines()
 
 
-def secret(value: str, file: Path | None, *, runs: bool) -> Result:
-    """``file`` is where it stands, if in a file; ``runs``: a mesh runs here, so that it must have one."""
+def secret(value: str, file: Path | None, *, runs: bool, is_set: bool = False) -> Result:
+    """``file`` is where it stands, if in a file; ``runs``: a mesh runs here, so that it must have one; ``is_set``: a
+    setting gives it, if only an empty one."""
+    if not value and is_set:
+        return skipped("secret", f"{SECRET} is set to nothing: what ingress makes of that, the settings above tell")
     if not value:
         if runs:
             return fail("secret", "not found, though a mesh runs here", "run the doctor with the mesh's own settings")

@@ -11,11 +11,11 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.status import Status
-from svc_runtime.config import ConfigError
+from svc_runtime.config import ConfigError, is_set, secret_in
 from voicemesh.session.v1 import session_pb2 as pb
 
 from voicemesh_cli import call_list, render, timeline
-from voicemesh_cli.config import Config
+from voicemesh_cli.config import SECRET, Config
 from voicemesh_cli.log_source import LogSource, LogUnavailable, full_call_id
 from voicemesh_cli.play import Played, PlayFailed, Target, play
 from voicemesh_cli.recording import BadRecording, RecordedCall, parse
@@ -43,13 +43,14 @@ def read_recording(path: str | Path) -> RecordedCall:
 
 
 def secret_of(env: Mapping[str, str], variable: str, default_file: str = "") -> str:
-    """Return the first secret that ``variable`` or its file holds, else that of ``default_file``; "" for none."""
-    path = env.get(f"{variable}_FILE") or ("" if env.get(variable) else default_file)
-    try:
-        raw = Path(path).read_text(encoding="utf-8") if path else env.get(variable, "")
-    except OSError as error:
-        raise ConfigError(f"{variable}_FILE={path!r} cannot be read: {error.strerror}") from error
-    return raw.split(",")[0].strip()
+    """Return the first secret that ``variable`` or its file holds, else that of ``default_file``; "" for none.
+
+    Read as the services read it: where one of the two is set, also to nothing, no default stands in. Raises
+    ConfigError.
+    """
+    if default_file and not is_set(variable, env):
+        env = {f"{variable}_FILE": default_file}
+    return secret_in(variable, env).split(",")[0].strip()
 
 
 def target_of(run: Run | None, env: Mapping[str, str], *, url: str = "", secret_file: str = "") -> Target:
@@ -57,10 +58,10 @@ def target_of(run: Run | None, env: Mapping[str, str], *, url: str = "", secret_
     if not url and run is None:
         raise PlayFailed("no mesh runs here: start one with `voicemesh up`, or name one with --url")
     if secret_file:
-        env = {**env, "VOICEMESH_VAPI_SECRET_FILE": secret_file}
-    secret = secret_of(env, "VOICEMESH_VAPI_SECRET", run.secret_file if run else "")
+        env = {name: value for name, value in env.items() if name != SECRET} | {f"{SECRET}_FILE": secret_file}
+    secret = secret_of(env, SECRET, run.secret_file if run else "")
     if not secret:
-        raise PlayFailed("no secret to sign with: set VOICEMESH_VAPI_SECRET, or name a file with --secret-file")
+        raise PlayFailed(f"no secret to sign with: set {SECRET}, or name a file with --secret-file")
     return Target(url.rstrip("/") or (run.url if run else ""), secret, secret_of(env, "VOICEMESH_VAPI_LLM_KEY"))
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from svc_runtime.config import setting
 
+SECRET = "VOICEMESH_VAPI_SECRET"
+"""The webhooks' secret; ingress declares it."""
+
 
 @dataclass(frozen=True)
 class Config:

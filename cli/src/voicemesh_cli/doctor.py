@@ -13,13 +13,13 @@ import aiohttp
 from llm_svc.agent_model import AgentModels, load_models
 from rich.console import Console
 from rich.text import Text
-from svc_runtime.config import ConfigError, load
+from svc_runtime.config import ConfigError, is_set, load
 
 from voicemesh_cli import checks_here, checks_mesh, checks_url
 from voicemesh_cli.checks import Result, State, fail, ok, skipped
 from voicemesh_cli.checks_url import Way
 from voicemesh_cli.commands import secret_of
-from voicemesh_cli.config import Config, VapiKey
+from voicemesh_cli.config import SECRET, Config, VapiKey
 from voicemesh_cli.state_dir import Run, StateDir, StateDirError
 from voicemesh_cli.vapi_api import BASE_URL, VapiError
 from voicemesh_cli.vapi_commands import add_credentials, api_of, secret_file_of, secrets_of, vapi_id
@@ -60,7 +60,9 @@ async def examine(asked: Asked, config: Config, env: Mapping[str, str]) -> list[
         if isinstance(error, StateDirError):
             found.append(fail("state", str(error), "remove run.json, if no mesh runs"))
     alive = run if checks_here.is_alive(run) else None
-    found.append(checks_here.secret(secret, _secret_file(env, state, run), runs=alive is not None))
+    found.append(
+        checks_here.secret(secret, _secret_file(env, state, run), runs=alive is not None, is_set=is_set(SECRET, env))
+    )
     found += checks_here.ports(config, env, run)
     found.append(checks_here.store(Path(config.store or (run.store if run else state.store))))
     ways = _proofs(env, secret_file_of(state, run))
@@ -170,9 +172,8 @@ async def _vapi(asked: Asked, env: Mapping[str, str], way: Way, header: Proof | 
 
 
 def _secret_file(env: Mapping[str, str], state: StateDir, run: Run | None) -> Path | None:
-    if env.get("VOICEMESH_VAPI_SECRET"):
-        return None
-    path = env.get("VOICEMESH_VAPI_SECRET_FILE") or (run.secret_file if run else str(state.path / "vapi-secret"))
+    made = run.secret_file if run else str(state.path / "vapi-secret")
+    path = env.get(f"{SECRET}_FILE", "" if is_set(SECRET, env) else made)
     return Path(path) if path else None
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 from ingress_svc.domain.paths import LLM_PATH, WEBHOOK_PATH
+from svc_runtime.config import is_set
 
 from voicemesh_cli.child import Service
 from voicemesh_cli.commands import play_sample
-from voicemesh_cli.config import Config
+from voicemesh_cli.config import SECRET, Config
 from voicemesh_cli.model import described, reference
 from voicemesh_cli.state_dir import Run, StateDir
 from voicemesh_cli.supervisor import CannotStart, Supervisor
@@ -52,10 +53,10 @@ def plan(config: Config, env: Mapping[str, str], state: StateDir) -> Plan:
     """Return the services with their environments. What the user has set stays as it is."""
     shared = dict(env)
     shared.setdefault("VOICEMESH_STORE", str(state.store))
-    secret_file = shared.get("VOICEMESH_VAPI_SECRET_FILE", "")
+    secret_file = shared.get(f"{SECRET}_FILE", "")
     # An empty secret was set by somebody: ingress says what is wrong with it.
-    if "VOICEMESH_VAPI_SECRET" not in shared and not secret_file:
-        secret_file = shared["VOICEMESH_VAPI_SECRET_FILE"] = str(state.dev_secret_file().resolve())
+    if not is_set(SECRET, shared):
+        secret_file = shared[f"{SECRET}_FILE"] = str(state.dev_secret_file().resolve())
     free = _free_ports()
     shared["VOICEMESH_HTTP_PORT"] = str(config.http_port or next(free))
     targets, side_ports = {}, {}

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import aiohttp
 from rich.console import Console
 from rich.text import Text
-from svc_runtime.config import ConfigError, load
+from svc_runtime.config import ConfigError, is_set, load
 
 from voicemesh_cli.commands import secret_of
-from voicemesh_cli.config import Config, VapiKey
+from voicemesh_cli.config import SECRET, Config, VapiKey
 from voicemesh_cli.state_dir import Run, StateDir
 from voicemesh_cli.vapi_api import BASE_URL, VapiApi
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, connect, restore
@@ -59,6 +59,8 @@ def wanted_of(given: argparse.Namespace, env: Mapping[str, str], state: StateDir
     run = state.read_run()
     found = proofs(env, secret_file_of(state, run))
     if not found:
+        if is_set(SECRET, env):
+            raise ConfigError(f"{SECRET} is set to nothing: set it, or unset it to use the one of `voicemesh up`")
         raise ConfigError(
             "there is no secret yet for Vapi to prove itself with: set VOICEMESH_VAPI_SECRET, or run `voicemesh up` "
             "once, which makes one"
@@ -84,7 +86,7 @@ def secret_file_of(state: StateDir, run: Run | None) -> str:
 
 def secrets_of(env: Mapping[str, str], state: StateDir, run: Run | None) -> tuple[str, str]:
     """Return the secret of the webhooks and the key of the custom LLM, as ingress-svc has them; "" for none."""
-    secret = secret_of(env, "VOICEMESH_VAPI_SECRET", secret_file_of(state, run))
+    secret = secret_of(env, SECRET, secret_file_of(state, run))
     return secret, secret_of(env, "VOICEMESH_VAPI_LLM_KEY") or secret
 
 

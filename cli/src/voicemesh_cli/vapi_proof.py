@@ -29,7 +29,9 @@ from ingress_svc.domain.schemes import (
     TokenScheme,
     key_of,
 )
-from svc_runtime.config import ConfigError, load
+from svc_runtime.config import ConfigError, is_set, load
+
+from voicemesh_cli.config import SECRET
 
 _WAIT_S = 20.0
 
@@ -53,14 +55,14 @@ class NoProof(Exception):
 def proofs(env: Mapping[str, str], secret_file: str) -> list[Proof]:
     """Return the ways that ingress would take with these settings, the one that it is best asked by first.
 
-    ``secret_file`` holds the webhooks' secret where no setting names one. A signature says more than a token, and what
-    somebody wrote into a file of their own, or a preset besides the usual ones, more than what is active unasked.
+    ``secret_file`` holds the webhooks' secret where no setting names one, not even an empty one. A signature says more
+    than a token, and what somebody wrote into a file of their own, or a preset besides the usual ones, more than what
+    is active unasked.
     Raises ConfigError.
     """
     given = dict(env)
-    if secret_file and not (env.get("VOICEMESH_VAPI_SECRET") or env.get("VOICEMESH_VAPI_SECRET_FILE")):
-        given.pop("VOICEMESH_VAPI_SECRET", None)
-        given["VOICEMESH_VAPI_SECRET_FILE"] = secret_file
+    if secret_file and not is_set(SECRET, env):
+        given[f"{SECRET}_FILE"] = secret_file
     return [Proof(one.scheme, one.secrets[0]) for one in ordered(webhook_credentials(load(Config, given)))]
 
 

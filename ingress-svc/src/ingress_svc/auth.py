@@ -84,11 +84,11 @@ def _verifier(credentials: Sequence[Credential], config: Config, variable: str, 
         return Verifier(credentials, public_url=config.public_url)
     if not config.insecure:
         raise ConfigError(
-            f"{variable} is not set: {meaning} (or VOICEMESH_INSECURE=on, to let everybody in on loopback)"
+            f"{variable} is empty or not set: {meaning} (or VOICEMESH_INSECURE=on, to let everybody in on loopback)"
         )
     if not _is_loopback(config.host):
         raise ConfigError(
-            f"{variable} is not set, and VOICEMESH_INSECURE=on holds for a loopback address only; "
+            f"{variable} is empty or not set, and VOICEMESH_INSECURE=on holds for a loopback address only; "
             f"VOICEMESH_HTTP_HOST is {config.host!r}, where 127.0.0.1 would be right"
         )
     return Unsigned()
@@ -120,7 +120,7 @@ def _of_webhooks(config: Config) -> list[Credential]:
         found = own or _credential(scheme, common, _SECRET)
         if not found and not config.insecure:
             raise ConfigError(
-                f"{_SECRET} is not set, and {config.vapi_auth_file} names no secret_file for {scheme.name}"
+                f"{_SECRET} is empty or not set, and {config.vapi_auth_file} names no secret_file for {scheme.name}"
             )
         credentials += found
     if common.strip() and not credentials:

@@ -82,19 +82,38 @@ def describe(config: type) -> list[Setting]:
     return rows
 
 
+def is_set(variable: str, env: Mapping[str, str]) -> bool:
+    """Whether a secret is given, by its variable or by its file. An empty one is: nothing else stands in for it."""
+    return variable in env or f"{variable}_FILE" in env
+
+
+def secret_in(variable: str, env: Mapping[str, str]) -> str:
+    """Return a secret as `load` reads it; "" for one that is empty or not set. Raises ConfigError."""
+    try:
+        return _text_of_secret(variable, env) or ""
+    except ValueError as error:
+        raise ConfigError(f"{variable} {error}") from error
+
+
 def _secret(metadata: Mapping[str, Any], env: Mapping[str, str]) -> str | None:
-    variable = metadata["variable"]
+    value = _text_of_secret(metadata["variable"], env)
+    if value is not None and not value.strip() and not metadata["may_be_empty"]:
+        raise ValueError("is empty; a secret needs at least one character")
+    return value
+
+
+def _text_of_secret(variable: str, env: Mapping[str, str]) -> str | None:
     path = env.get(f"{variable}_FILE")
     value = env.get(variable)
     if path is not None and value is not None:
         raise ValueError(f"and {variable}_FILE are both set; keep one")
+    if path == "":
+        raise ValueError(f"cannot be read: {variable}_FILE is set and names no file; name one, or unset it")
     if path is not None:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ValueError(f"cannot be read from {variable}_FILE={path!r}: {error.strerror}") from error
-    if value is not None and not value.strip() and not metadata["may_be_empty"]:
-        raise ValueError("is empty; a secret needs at least one character")
     return value
 
 

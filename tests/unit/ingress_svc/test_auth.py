@@ -54,7 +54,7 @@ def hexed(secret: str, payload: bytes = BODY, algorithm: str = "sha256") -> str:
 
 @pytest.mark.parametrize("env", [{}, {"VOICEMESH_VAPI_SECRET": ""}, {"VOICEMESH_VAPI_SECRET": "  "}])
 def test_d8_without_a_secret_nothing_starts_unless_it_is_told_to_on_loopback(env: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"^VOICEMESH_VAPI_SECRET is not set: .*VOICEMESH_INSECURE=on.*$"):
+    with pytest.raises(ConfigError, match=r"^VOICEMESH_VAPI_SECRET is empty or not set: .*VOICEMESH_INSECURE=on.*$"):
         auth(load(Config, env))
     for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
         made = auth(load(Config, env | {"VOICEMESH_INSECURE": "on", "VOICEMESH_HTTP_HOST": host}))
@@ -62,7 +62,7 @@ def test_d8_without_a_secret_nothing_starts_unless_it_is_told_to_on_loopback(env
         assert accepts(made.webhooks, {})
     for host in ("0.0.0.0", "::", "192.168.1.7", "voice.example.com", "localhost.example.com", ""):
         with pytest.raises(
-            ConfigError, match=r"^VOICEMESH_VAPI_SECRET is not set, .* for a loopback address only; .*$"
+            ConfigError, match=r"^VOICEMESH_VAPI_SECRET is empty or not set, .* for a loopback address only; .*$"
         ):
             auth(load(Config, env | {"VOICEMESH_INSECURE": "on", "VOICEMESH_HTTP_HOST": host}))
 
@@ -247,5 +247,5 @@ def test_tokens_prove_webhooks_and_the_custom_llm_only_where_it_says_so() -> Non
 
 def test_oauth_alone_is_enough_where_both_endpoints_take_its_tokens() -> None:
     assert configured(oauth_client_secrets="s3cret", llm_oauth=True).unsigned == []
-    assert complaint(oauth_client_secrets="s3cret").startswith("VOICEMESH_VAPI_LLM_KEY is not set")
+    assert complaint(oauth_client_secrets="s3cret").startswith("VOICEMESH_VAPI_LLM_KEY is empty or not set")
     assert configured(vapi_secrets="s3cret").tokens is None

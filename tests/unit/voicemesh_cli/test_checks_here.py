@@ -41,7 +41,7 @@ def test_what_ingress_would_not_start_with_is_told() -> None:
     (told,) = _failed(checks_here.settings({"VOICEMESH_VAPI_SCHEMES": "vapi-defualt"}))
     assert "did you mean vapi-default?" in told
     (told,) = _failed(checks_here.settings({"VOICEMESH_VAPI_SECRET": ""}))
-    assert told.startswith("VOICEMESH_VAPI_SECRET is not set")
+    assert told.startswith("VOICEMESH_VAPI_SECRET is empty or not set")
 
 
 def test_a_misspelt_setting_is_told_with_what_was_meant() -> None:
