@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -52,11 +53,15 @@ async def test_new_calls_get_a_changed_agent_and_live_ones_keep_theirs(tmp_path:
             assert await tokens(live, "At eight.") == 3
             file.write_text("[match]\n[modle]\n")
             await told(house, "agents/terse.toml:2: [modle] is not known; did you mean model?", *mesh.SERVICES)
-            file.write_text(terse(9))
-            await house.restarted("session-svc", house.send("session-svc", signal.SIGKILL))
-            await house.restarted("ingress-svc", house.send("ingress-svc", signal.SIGKILL))
+            # Still broken: who starts now goes on with what was good, and has the older versions of live calls too.
+            for service in ("session-svc", "llm-svc", "ingress-svc"):
+                await house.restarted(service, house.send(service, signal.SIGKILL))
             await house.ready()
+            status, body = mesh.get(house.url + "/readyz")
+            assert (status, json.loads(body)["degraded"]) == (200, ["agent terse"])
             assert await tokens(later, "At eight.") == 6
             assert await tokens(live, "My name is Ana.") == 3
+            file.write_text(terse(9))
+            await told(house, '"agent.recalled"', "llm-svc")
         shown = house.command("calls", live.call_id)
         assert "agent: terse@" in shown.stdout

@@ -10,6 +10,7 @@ from svc_runtime.background import Background
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import load
 from svc_runtime.feed import Feed
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.bargein.v1.bargein_pb2_grpc import add_BargeInServiceServicer_to_server
@@ -23,7 +24,7 @@ async def main() -> None:
     settings = load(Settings, os.environ)
     log = logs.setup("bargein-svc", settings.log_level)
     counters = Counters()
-    shelf = agents(settings, counters)
+    shelf = agents(settings, counters, KeptVersions(settings.agent_versions, "bargein-svc"))
     recorder = telemetry.recorder("bargein-svc", settings.otlp_endpoint, counters=counters)
     calls = Calls(most=settings.max_calls, idle_s=settings.idle_s)
     judge = Judge(lambda agent: shelf.of(agent).value, calls, clock=SystemClock(), recorder=recorder, counters=counters)
@@ -40,7 +41,7 @@ async def main() -> None:
     recorder.start()
     background = Background()
     background.keep("agents", shelf.keep_fresh)
-    health = server.Health()
+    health = server.Health(degraded=lambda: shelf.degraded)
     health.watch("background", lambda: background.ok)
     try:
         await server.serve(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from svc_runtime.config import setting
 from svc_runtime.file_shelf import FileShelf
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters
+from svc_runtime.shelf_settings import ShelfSettings
 from svc_runtime.toml_file import TomlFile
 
 from bargein_svc.domain.packs import PACKS
@@ -23,7 +25,7 @@ _EXTRA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(ShelfSettings):
     """Read from ``VOICEMESH_*`` variables. What counts as an interruption stands in the agent files instead."""
 
     listen: str = setting(
@@ -33,14 +35,6 @@ class Settings:
         "VOICEMESH_BARGEIN_HTTP",
         "",
         meaning="host:port on which bargein-svc answers GET /metrics, /healthz and /readyz; empty for none.",
-    )
-    agent_file: str = setting(
-        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
-    )
-    agents_dir: str = setting(
-        "VOICEMESH_AGENTS_DIR",
-        "agents",
-        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
     )
     max_calls: int = setting(
         "VOICEMESH_BARGEIN_MAX_CALLS",
@@ -60,9 +54,11 @@ class Settings:
     )
 
 
-def agents(settings: Settings, counters: Counters) -> FileShelf[Policy]:
+def agents(settings: Settings, counters: Counters, kept: KeptVersions | None = None) -> FileShelf[Policy]:
     """Return every agent's policy. Raises ConfigError with every problem of every file."""
-    return FileShelf(settings.agent_file, settings.agents_dir, lambda _, file: policy_in(file), counters=counters)
+    return FileShelf(
+        settings.agent_file, settings.agents_dir, lambda _, file: policy_in(file), counters=counters, kept=kept
+    )
 
 
 def policy_in(file: TomlFile) -> Policy:

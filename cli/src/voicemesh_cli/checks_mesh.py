@@ -24,22 +24,26 @@ async def services(http: aiohttp.ClientSession, run: Run | None) -> Result:
     if not is_alive(run):
         return fail("services", f"the mesh was killed: process {run.pid} is gone", "start it again: `voicemesh up`")
     asked = {"ingress-svc": run.url} | {name: f"http://{at}" for name, at in run.side_ports.items() if at}
-    missing = [f"{name} {why}" for name, url in asked.items() if (why := await _unready(http, url))]
+    told = {name: await _readiness(http, url) for name, url in asked.items()}
+    missing = [f"{name} {why}" for name, (why, _) in told.items() if why]
     if missing:
         return fail("services", "; ".join(missing), "read its log in the folder logs of the state directory")
+    if degraded := [f"{name} ({', '.join(degraded)})" for name, (_, degraded) in told.items() if degraded]:
+        what = f"not by its file as it is, but by an older version or not at all: {'; '.join(degraded)}"
+        return warn("services", what, "correct that file: the services read it again by themselves")
     return ok("services", f"{', '.join(asked)}: ready")
 
 
-async def _unready(http: aiohttp.ClientSession, url: str) -> str:
-    """Return why it is not ready; empty where it is."""
+async def _readiness(http: aiohttp.ClientSession, url: str) -> tuple[str, list[str]]:
+    """Return why it is not ready, empty where it is; and what of it works otherwise than it should."""
     try:
         async with http.get(f"{url}/readyz", timeout=_WAIT) as response:
+            told = orjson.loads(await response.read())
             if response.status == 200:
-                return ""
-            waits_for = orjson.loads(await response.read()).get("waits_for", [])
-            return printable(f"waits for {', '.join(map(str, waits_for))}")
-    except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
-        return f"does not answer at {url}"
+                return "", [printable(str(one)) for one in told.get("degraded", [])]
+            return printable(f"waits for {', '.join(map(str, told.get('waits_for', [])))}"), []
+    except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError):
+        return f"does not answer at {url}", []
 
 
 async def model(http: aiohttp.ClientSession, spec: ModelSpec, keys: Mapping[str, str], *, name: str) -> Result:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svc_runtime.config import setting
+from svc_runtime.shelf_settings import ShelfSettings
 
 SECRET = "VOICEMESH_VAPI_SECRET"
 """The webhooks' secret; ingress declares it."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ShelfSettings):
     """Read from the environment by every command."""
 
     state_dir: str = setting(
@@ -24,14 +25,6 @@ class Config:
     )
     http_host: str = setting("VOICEMESH_HTTP_HOST", "127.0.0.1", meaning="Address that ingress listens on")
     http_port: int = setting("VOICEMESH_HTTP_PORT", 8080, meaning="Port that ingress listens on; 0 for any free one")
-    agent_file: str = setting(
-        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
-    )
-    agents_dir: str = setting(
-        "VOICEMESH_AGENTS_DIR",
-        "agents",
-        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
-    )
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service has to finish its work after SIGTERM, before it is stopped"
     )

@@ -68,6 +68,10 @@ class StateDir:
         return self.path / "voicemesh.db"
 
     @property
+    def agent_versions(self) -> Path:
+        return self.path / "agent-versions"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

@@ -53,6 +53,7 @@ def plan(config: Config, env: Mapping[str, str], state: StateDir) -> Plan:
     """Return the services with their environments. What the user has set stays as it is."""
     shared = dict(env)
     shared.setdefault("VOICEMESH_STORE", str(state.store))
+    shared.setdefault("VOICEMESH_AGENT_VERSIONS", str(state.agent_versions))
     secret_file = shared.get(f"{SECRET}_FILE", "")
     # An empty secret was set by somebody: ingress says what is wrong with it.
     if not is_set(SECRET, shared):

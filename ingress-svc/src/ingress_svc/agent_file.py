@@ -8,6 +8,7 @@ from pathlib import Path
 
 from svc_runtime.config import ConfigError
 from svc_runtime.file_shelf import DEFAULT, FileShelf, Version
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
@@ -35,7 +36,7 @@ class Agent:
     """By key of [match], `file:line`."""
 
 
-def agents(config: Config, counters: Counters) -> FileShelf[Agent]:
+def agents(config: Config, counters: Counters, kept: KeptVersions | None = None) -> FileShelf[Agent]:
     """Return every agent. Raises ConfigError with every problem of every file."""
 
     def read(name: str, file: TomlFile) -> Agent:
@@ -45,7 +46,7 @@ def agents(config: Config, counters: Counters) -> FileShelf[Agent]:
             file.add_problem(f"[vapi] {problem}: that server could not tell our requests from a stranger's", "vapi")
         return agent
 
-    return FileShelf(config.agent_file, config.agents_dir, read, counters=counters, check=refuse_clashes)
+    return FileShelf(config.agent_file, config.agents_dir, read, counters=counters, check=refuse_clashes, kept=kept)
 
 
 def agent_in(name: str, file: TomlFile) -> Agent:

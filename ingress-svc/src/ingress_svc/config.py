@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svc_runtime.config import setting
+from svc_runtime.shelf_settings import ShelfSettings
 
 from ingress_svc.domain import oauth
 from ingress_svc.domain.schemes import UNASKED
@@ -13,7 +14,7 @@ APOLOGY = "Sorry, I lost my thread for a moment. Could you say that again, pleas
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ShelfSettings):
     host: str = setting(
         "VOICEMESH_HTTP_HOST", "127.0.0.1", meaning="Address that the public port is bound to; 0.0.0.0 for all."
     )
@@ -140,14 +141,6 @@ class Config:
         300.0,
         meaning="Seconds without any event after which a call is given up as abandoned. Idle, not age: a call of an "
         "hour is normal.",
-    )
-    agent_file: str = setting(
-        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
-    )
-    agents_dir: str = setting(
-        "VOICEMESH_AGENTS_DIR",
-        "agents",
-        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
     )
     budget_file: str = setting("VOICEMESH_BUDGET_FILE", "budget.toml", meaning="The latency budget.")
     trace_one_in: int = setting(

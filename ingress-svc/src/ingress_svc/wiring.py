@@ -11,6 +11,7 @@ from svc_runtime.background import Background
 from svc_runtime.budget import Budget
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.server import Health
@@ -65,7 +66,7 @@ class Ingress:
             _control_hosts(config),
             self.counters,
         )
-        self._shelf = agents(config, self.counters)
+        self._shelf = agents(config, self.counters, KeptVersions(config.agent_versions, "ingress-svc"))
         chooser = Agents(self._shelf)
         self.calls = Calls(
             clock=clock,
@@ -123,6 +124,7 @@ class Ingress:
             llm=CustomLlm(guard=guard, calls=self.calls, counters=self.counters),
             tokens=Tokens(self._auth.tokens, self.counters) if self._auth.tokens is not None else None,
             missing=lambda: self.missing,
+            degraded=lambda: self._shelf.degraded,
             draining=lambda: self.draining,
             counters=self.counters,
             gauges=[

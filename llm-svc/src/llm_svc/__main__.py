@@ -7,6 +7,7 @@ import os
 from svc_runtime import config, logs, server, telemetry
 from svc_runtime.background import Background
 from svc_runtime.file_shelf import FileShelf
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.llm.v1.llm_pb2_grpc import add_LlmServiceServicer_to_server
@@ -26,7 +27,7 @@ async def main() -> None:
     logs.setup(SERVICE, settings.log_level)
     workshop = Workshop(settings)
     counters = Counters()
-    shelf = agents(settings, workshop, counters)
+    shelf = agents(settings, workshop, counters, KeptVersions(settings.agent_versions, SERVICE))
     models = runners(settings, shelf)
     recorder = telemetry.recorder(SERVICE, settings.otlp_endpoint, counters=counters)
     runs = ToolRuns(most_running=settings.max_tools, counters=counters)
@@ -44,7 +45,7 @@ async def main() -> None:
     background = Background()
     background.keep("agents", shelf.keep_fresh)
     background.keep("models", models.keep_ready)
-    health = server.Health()
+    health = server.Health(degraded=lambda: shelf.degraded)
     health.watch("background", lambda: background.ok)
     try:
         await server.serve(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svc_runtime.config import setting
+from svc_runtime.shelf_settings import ShelfSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(ShelfSettings):
     """Read from ``VOICEMESH_*`` variables. What an agent's models are stands in its file instead."""
 
     listen: str = setting("VOICEMESH_LLM_LISTEN", "127.0.0.1:50053", meaning="host:port on which llm-svc listens.")
@@ -16,14 +17,6 @@ class Settings:
         "VOICEMESH_LLM_HTTP",
         "",
         meaning="host:port on which llm-svc answers GET /metrics, /healthz and /readyz; empty for none.",
-    )
-    agent_file: str = setting(
-        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
-    )
-    agents_dir: str = setting(
-        "VOICEMESH_AGENTS_DIR",
-        "agents",
-        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
     )
     openai_api_key: str = setting(
         "VOICEMESH_OPENAI_API_KEY",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from svc_runtime.file_shelf import FileShelf
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
@@ -42,7 +43,9 @@ class Agent:
     tools: Toolset
 
 
-def agents(settings: Settings, workshop: Workshop, counters: Counters) -> FileShelf[Agent]:
+def agents(
+    settings: Settings, workshop: Workshop, counters: Counters, kept: KeptVersions | None = None
+) -> FileShelf[Agent]:
     """Return every agent. Raises ConfigError with every problem of every file."""
 
     def read(_: str, file: TomlFile) -> Agent:
@@ -53,7 +56,9 @@ def agents(settings: Settings, workshop: Workshop, counters: Counters) -> FileSh
         specs = read_tools(file)
         return Agent(lineup, workshop.toolset(specs, file) if file.is_sound else Toolset({}))
 
-    return FileShelf(settings.agent_file, settings.agents_dir, read, counters=counters, required=True, hint=HINT)
+    return FileShelf(
+        settings.agent_file, settings.agents_dir, read, counters=counters, required=True, hint=HINT, kept=kept
+    )
 
 
 def runners(settings: Settings, shelf: FileShelf[Agent]) -> Runners[Keyed]:

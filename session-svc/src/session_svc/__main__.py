@@ -10,6 +10,7 @@ from svc_runtime.background import Background
 from svc_runtime.clock import SystemClock
 from svc_runtime.config import ConfigError, load
 from svc_runtime.feed import Feed
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.side_port import SidePort
 from voicemesh.session.v1 import session_pb2 as pb
@@ -28,7 +29,7 @@ async def main() -> None:
     logs.setup("session-svc", config.log_level)
     counters = Counters()
     recorder = telemetry.recorder("session-svc", config.otlp_endpoint, counters=counters)
-    shelf = agents(config, counters)
+    shelf = agents(config, counters, KeptVersions(config.agent_versions, "session-svc"))
     try:
         store = await SqliteStore.open(config.store, synchronous=sync_of(config))
     except StoreFileError as error:
@@ -53,7 +54,7 @@ async def main() -> None:
         SHAPE, table.handle, on_batch_end=table.end_of_batch, on_open=lambda peer: table.connected(peer.client_id)
     )
     await table.start()
-    health = server.Health()
+    health = server.Health(degraded=lambda: shelf.degraded)
     health.watch("store", lambda: store.healthy)
     recorder.start()
     background = Background()

@@ -7,14 +7,16 @@ from typing import Literal
 
 from svc_runtime.config import ConfigError, setting
 from svc_runtime.file_shelf import FileShelf
+from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.metrics import Counters
+from svc_runtime.shelf_settings import ShelfSettings
 from svc_runtime.toml_file import TomlFile
 
 from session_svc.domain.call import Policy
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ShelfSettings):
     listen: str = setting(
         "VOICEMESH_SESSION_LISTEN", "127.0.0.1:50051", meaning="Address that session-svc listens on, host:port."
     )
@@ -51,14 +53,6 @@ class Config:
         20_000,
         meaning="Most live calls of one replica; a new one beyond is refused with a retry time.",
     )
-    agent_file: str = setting(
-        "VOICEMESH_AGENT_FILE", "agent.toml", meaning="The default agent: prompt, model, barge-in; read as the others."
-    )
-    agents_dir: str = setting(
-        "VOICEMESH_AGENTS_DIR",
-        "agents",
-        meaning="Folder of further agents, NAME.toml each, read again when they change; it may be absent.",
-    )
     drain_s: float = setting(
         "VOICEMESH_DRAIN_S", 8.0, meaning="Seconds a service may take to finish what it has begun after SIGTERM."
     )
@@ -79,9 +73,11 @@ def sync_of(config: Config) -> Literal["normal", "full"]:
     raise ConfigError(f"VOICEMESH_STORE_SYNC={config.store_sync!r} is neither normal nor full")
 
 
-def agents(config: Config, counters: Counters) -> FileShelf[Policy]:
+def agents(config: Config, counters: Counters, kept: KeptVersions | None = None) -> FileShelf[Policy]:
     """Return every agent's policy. Raises ConfigError with every problem of every file."""
-    return FileShelf(config.agent_file, config.agents_dir, lambda _, file: policy_in(file, config), counters=counters)
+    return FileShelf(
+        config.agent_file, config.agents_dir, lambda _, file: policy_in(file, config), counters=counters, kept=kept
+    )
 
 
 def policy_in(file: TomlFile, config: Config) -> Policy:

@@ -4,7 +4,8 @@ One file is called `default`; the others lie in a folder as NAME.toml. A version
 and VERSION is a hash of the file's bytes: processes that see the same files speak of the same versions without asking
 each other. What a file says is for its reader to know.
 
-A file that cannot be used stops the start. Later its last good version stays, and the log tells what is wrong.
+A file that cannot be used leaves its last good version in force, and the log tells what is wrong. So it is after a
+restart too, where the versions are kept on disk (`kept_versions`); without a good one it stops the start.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from svc_runtime import logs
 from svc_runtime.config import ConfigError
+from svc_runtime.kept_versions import KEPT as KEPT
+from svc_runtime.kept_versions import InForce, KeptVersions
+from svc_runtime.kept_versions import version_of as version_of
 from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
 
@@ -30,8 +33,6 @@ log = logs.get()
 T = TypeVar("T")
 
 DEFAULT = "default"
-KEPT = 16
-"""Versions kept of one name: a day on which somebody tunes it, with work that began in the morning still running."""
 LOOK_S = 1.0
 _TOLD = 256
 UNKNOWN = "voicemesh.agent.unknown"
@@ -49,6 +50,18 @@ class Version(Generic[T]):
     version: str
     reference: str
     value: T
+    file: Path = field(default=Path(), repr=False)
+    raw: bytes = field(default=b"", repr=False, compare=False)
+
+
+class _Found(NamedTuple, Generic[T]):
+    """What a look at all files has found."""
+
+    current: dict[str, Version[T]]
+    """The good version of each file, the last one where there is no newer."""
+    problems: list[str]
+    refused: list[str]
+    """The names whose file cannot be used."""
 
 
 class FileShelf(Generic[T]):
@@ -64,11 +77,13 @@ class FileShelf(Generic[T]):
         required: bool = False,
         hint: str = "",
         check: Callable[[Mapping[str, Version[T]]], None] = lambda versions: None,
+        kept: KeptVersions | None = None,
     ) -> None:
         """``file`` is the default one; without ``required`` it may be absent, and then says nothing.
 
         ``read`` gets a name and its file, and notes there what is wrong with it. ``check`` raises ConfigError for
-        what files say against each other. Raises ConfigError with every problem of every file, one to a line.
+        what files say against each other. Raises ConfigError with every problem of every file, one to a line, unless
+        ``kept`` has what was in force before.
         """
         self._file = Path(file)
         self._folder = Path(folder)
@@ -77,6 +92,9 @@ class FileShelf(Generic[T]):
         self._required = required
         self._hint = hint
         self._counters = counters
+        self._on_disk = kept or KeptVersions()
+        self.refused: Sequence[str] = ()
+        """The names whose file cannot be used as it is: an older version is in force, or none at all."""
         self.on_change: list[Callable[[], None]] = []
         """Called after versions have come or gone."""
         self.current: Mapping[str, Version[T]] = {}
@@ -86,13 +104,12 @@ class FileShelf(Generic[T]):
         self._told: dict[str, None] = {}
         counters.declare(UNKNOWN, "References to versions that this process does not have; another stood in.")
         self._seen = self._taken = self._stamps()
-        current, problems = self._read_all()
-        if problems:
-            raise ConfigError("\n".join(problems))
-        self._check(current)
-        self._keep(current)
-        for version in current.values():
-            log.info("agent.loaded", name=version.name, version=version.version)
+        self._begin(self._read_all())
+
+    @property
+    def degraded(self) -> list[str]:
+        """What a health check may tell of it; the log says more."""
+        return [f"agent {name}" for name in self.refused]
 
     def of(self, reference: str) -> Version[T]:
         """Return a version; "" for the current default. One that is not known here is stood in for by the current one
@@ -108,12 +125,12 @@ class FileShelf(Generic[T]):
         """Read at once what has changed since it was read last."""
         self._seen = self._stamps()
         if self._seen != self._taken:
-            self._adopt(self._seen, *self._read_all())
+            self._adopt(self._seen, self._read_all())
 
     def poll(self) -> None:
         """Read what has changed, once two polls have found it the same: nobody is writing it any more."""
         if (stamps := self._settled()) is not None:
-            self._adopt(stamps, *self._read_all())
+            self._adopt(stamps, self._read_all())
 
     async def keep_fresh(self) -> None:
         """Poll every second, and look at once on SIGHUP, for as long as the process runs."""
@@ -139,7 +156,7 @@ class FileShelf(Generic[T]):
             return stand_in
         # Whoever speaks of it may have seen the files a moment before us.
         self.look()
-        if reference in self._by_reference:
+        if reference in self._by_reference or self._recall(reference):
             return self._by_reference[reference]
         stand_in = self.current.get(reference.partition("@")[0], self.current[DEFAULT])
         self._told[reference] = None
@@ -155,22 +172,50 @@ class FileShelf(Generic[T]):
         found = await asyncio.to_thread(self._read_all)
         # If not, somebody has looked meanwhile and read as much.
         if self.current is before:
-            self._adopt(stamps, *found)
+            self._adopt(stamps, found)
 
     def _settled(self) -> _Stamps | None:
         """Return how the files are when that is news and was so at the last look."""
         before, self._seen = self._seen, self._stamps()
         return self._seen if before == self._seen != self._taken else None
 
-    def _adopt(self, stamps: _Stamps, current: dict[str, Version[T]], problems: list[str]) -> None:
-        self._taken = stamps
+    def _begin(self, found: _Found[T]) -> None:
+        """Take what the files say at the start. Raises ConfigError where that cannot be, and no older version is."""
+        current, problems, refused = found
+        if problems and (DEFAULT not in current or not self._has_begun()):
+            raise ConfigError("\n".join(problems))
         try:
             self._check(current)
         except ConfigError as error:
-            problems += str(error).splitlines()
+            problems = problems + str(error).splitlines()
+            before = {name: version for name in current if (version := self._last_good(name, current[name].file))}
+            if DEFAULT not in before:
+                raise ConfigError("\n".join(problems)) from error
+            self._check(before)
+            refused = refused + [n for n in current if n not in before or current[n].version != before[n].version]
+            current = before
+        for problem in problems:
+            log.error("agent.refused", problem=problem)
+        self.refused = refused
+        self._keep(current)
+        for version in current.values():
+            if version.name in refused:
+                log.error("agent.loaded", name=version.name, version=version.version, is_older=True)
+            else:
+                log.info("agent.loaded", name=version.name, version=version.version, is_older=False)
+
+    def _adopt(self, stamps: _Stamps, found: _Found[T]) -> None:
+        self._taken = stamps
+        current, problems, refused = found
+        try:
+            self._check(current)
+        except ConfigError as error:
+            problems = problems + str(error).splitlines()
+            refused = refused + [name for name, one in current.items() if self.current.get(name) is not one]
             current = dict(self.current)
         for problem in problems:
             log.error("agent.refused", problem=problem)
+        self.refused = refused
         before, after = self.current, current
         changed = [version for name, version in after.items() if before.get(name) is not version]
         gone = [name for name in before if name not in after]
@@ -185,34 +230,74 @@ class FileShelf(Generic[T]):
             tell()
 
     def _keep(self, current: dict[str, Version[T]]) -> None:
-        for name, version in current.items():
-            kept = self._kept.setdefault(name, {})
-            # Last, also one that was current before.
-            kept.pop(version.version, None)
-            kept[version.version] = version
-            if len(kept) > KEPT:
-                del kept[next(iter(kept))]
-        self._by_reference = {one.reference: one for kept in self._kept.values() for one in kept.values()}
+        self.current = MappingProxyType(current)
+        for version in current.values():
+            self._put(version)
+        self._on_disk.keep({name: InForce(one.file, one.version, one.raw) for name, one in current.items()})
         for reference in self._by_reference:
             self._told.pop(reference, None)
-        self.current = MappingProxyType(current)
 
-    def _read_all(self) -> tuple[dict[str, Version[T]], list[str]]:
-        """Return the good version of each file, the last one where there is no newer, and what is wrong."""
+    def _put(self, version: Version[T]) -> None:
+        kept = self._kept.setdefault(version.name, {})
+        # Last, also one that was there before.
+        kept.pop(version.version, None)
+        kept[version.version] = version
+        if len(kept) > KEPT:
+            in_force = self.current.get(version.name)
+            del kept[next(one for one in kept if in_force is None or one != in_force.version)]
+        self._by_reference = {one.reference: one for kept in self._kept.values() for one in kept.values()}
+
+    def _recall(self, reference: str) -> bool:
+        """Whether a version could be had that was in force before this process began."""
+        name, _, version = reference.partition("@")
+        raw = self._on_disk.find(name, version)
+        if raw is None:
+            return False
+        path = self._file if name == DEFAULT else self._folder / f"{name}.toml"
+        try:
+            recalled = self._parsed(name, path, raw)
+        except ConfigError as error:
+            log.error("agent.refused", problem=str(error).splitlines()[0])
+            return False
+        self._put(recalled)
+        log.info("agent.recalled", name=name, version=version)
+        return True
+
+    def _has_begun(self) -> bool:
+        """Whether these files were in force before this process began."""
+        return self._on_disk.last_good(DEFAULT, self._file) is not None
+
+    def _last_good(self, name: str, path: Path) -> Version[T] | None:
+        """Return what was in force of a file, in this process or the one before; None where nothing was."""
+        if name in self.current:
+            return self.current[name]
+        raw = None if self.current else self._on_disk.last_good(name, path)
+        with suppress(ConfigError):
+            return None if raw is None else self._parsed(name, path, raw)
+        return None
+
+    def _read_all(self) -> _Found[T]:
         current: dict[str, Version[T]] = {}
         problems: list[str] = []
+        refused: list[str] = []
         try:
             paths = self._paths()
         except OSError as error:
-            return dict(self.current), [f"{self._folder}: is no folder to read ({error.strerror})"]
+            problems.append(f"{self._folder}: is no folder to read ({error.strerror})")
+            paths = [(DEFAULT, self._file)]
+            names = [name for name in self.current or self._on_disk.names() if name != DEFAULT]
+            found = [(name, self._last_good(name, self._folder / f"{name}.toml")) for name in names]
+            current |= {name: version for name, version in found if version is not None}
+            refused += names
         for name, path in paths:
             try:
                 current[name] = self._read_one(name, path)
             except ConfigError as error:
                 problems += str(error).splitlines()
-                if name in self.current:
-                    current[name] = self.current[name]
-        return current, problems
+                refused.append(name)
+                if (last := self._last_good(name, path)) is not None:
+                    current[name] = last
+        return _Found(current, problems, refused)
 
     def _read_one(self, name: str, path: Path) -> Version[T]:
         if path != self._file and (name == DEFAULT or not _NAME.fullmatch(name)):
@@ -221,19 +306,23 @@ class FileShelf(Generic[T]):
         raw = self._bytes_of(name, path)
         version = version_of(raw)
         known = self._kept.get(name, {}).get(version)
-        if known is not None:
-            return known
+        return known if known is not None else self._parsed(name, path, raw)
+
+    def _parsed(self, name: str, path: Path, raw: bytes) -> Version[T]:
+        """Return what these bytes say; what they name is looked for from ``path``, also if they are no longer there."""
         file = TomlFile.parse(raw, name=str(path))
         value = self._read(name, file)
         file.check()
-        return Version(name, version, f"{name}@{version}", value)
+        version = version_of(raw)
+        return Version(name, version, f"{name}@{version}", value, path, raw)
 
     def _bytes_of(self, name: str, path: Path) -> bytes:
         try:
             return path.read_bytes()
         except OSError as error:
             absent = isinstance(error, FileNotFoundError)
-            was_absent = DEFAULT not in self.current or self.current[DEFAULT].version == version_of(b"")
+            last = self.current[DEFAULT].raw if self.current else self._on_disk.last_good(DEFAULT, path)
+            was_absent = not last
             if absent and was_absent and name == DEFAULT and not self._required:
                 return b""
             hint = f"; {self._hint}" if self._hint and name == DEFAULT else ""
@@ -254,11 +343,6 @@ class FileShelf(Generic[T]):
             return {path: _stamp(path) for _, path in self._paths()}
         except OSError as error:
             return {self._folder: error.errno}
-
-
-def version_of(raw: bytes) -> str:
-    """Return the version of a file with these bytes."""
-    return blake2b(raw, digest_size=4).hexdigest()
 
 
 def _stamp(path: Path) -> object:

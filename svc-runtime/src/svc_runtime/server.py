@@ -94,7 +94,9 @@ class Health:
     does not hold until it is set.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, degraded: Callable[[], list[str]] = list) -> None:
+        """``degraded`` tells what works, but not as it should; readiness does not wait for it."""
+        self._degraded = degraded
         self._conditions = dict.fromkeys(names, False)
         self._probes: dict[str, Callable[[], bool]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,6 +119,11 @@ class Health:
     def waits_for(self) -> list[str]:
         """The conditions that do not hold."""
         return [name for name, holds in list(self._conditions.items()) if not holds]
+
+    @property
+    def degraded(self) -> list[str]:
+        """What works, but not as it should."""
+        return self._degraded()
 
     @property
     def loop_lag_ms(self) -> float:

@@ -27,6 +27,8 @@ class Readiness(Protocol):
     @property
     def waits_for(self) -> list[str]: ...
     @property
+    def degraded(self) -> list[str]: ...
+    @property
     def loop_lag_ms(self) -> float: ...
 
 
@@ -68,7 +70,7 @@ class SidePort:
         self._answers = {
             "/metrics": lambda: self._metrics([lag, *self._gauges]),
             "/healthz": lambda: web.Response(text="ok\n"),
-            "/readyz": lambda: self._readiness(health.waits_for),
+            "/readyz": lambda: self._readiness(health.waits_for, health.degraded),
         }
         server = self._server = http_server.QuietServer(
             self._answer,
@@ -107,11 +109,17 @@ class SidePort:
         kind = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return self._web.Response(body=render(self._counters, gauges).encode(), headers=kind)
 
-    def _readiness(self, waits_for: Sequence[str]) -> Any:
-        body = json.dumps({"ready": not waits_for, "waits_for": waits_for}, separators=(",", ":"))
+    def _readiness(self, waits_for: Sequence[str], degraded: Sequence[str]) -> Any:
+        body = readiness_body(waits_for, degraded).encode()
         return self._web.Response(
-            status=503 if waits_for else 200, body=body.encode(), headers={"Content-Type": "application/json"}
+            status=503 if waits_for else 200, body=body, headers={"Content-Type": "application/json"}
         )
+
+
+def readiness_body(waits_for: Sequence[str], degraded: Sequence[str]) -> str:
+    """Return the answer to GET /readyz. What is ``degraded`` works, and somebody must look at it."""
+    body: dict[str, object] = {"ready": not waits_for, "waits_for": list(waits_for)}
+    return json.dumps(body | ({"degraded": list(degraded)} if degraded else {}), separators=(",", ":"))
 
 
 class _Refusal(asyncio.Protocol):

@@ -24,6 +24,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.waits_for: list[str] = []
+        self.degraded: list[str] = []
         self.loop_lag_ms = 250.0
 
 
@@ -91,6 +92,8 @@ async def test_d32_readyz_names_what_is_waited_for_and_healthz_does_not_ask() ->
         at.health.waits_for = ["store", "drain"]
         status, body = await at.ask("/readyz")
         assert (status, json.loads(body)) == (503, {"ready": False, "waits_for": ["store", "drain"]})
+        at.health.waits_for, at.health.degraded = [], ["agent sales"]
+        assert await at.ask("/readyz") == (200, '{"ready":true,"waits_for":[],"degraded":["agent sales"]}')
         assert await at.ask("/healthz") == (200, "ok\n")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import orjson
 from aiohttp import web
 from svc_runtime import logs
 from svc_runtime.metrics import Counters, Gauge, render
 from svc_runtime.server import CannotListen
+from svc_runtime.side_port import readiness_body
 
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.front import Front, Receive
@@ -31,6 +31,7 @@ def routes(
     llm: CustomLlm,
     tokens: Tokens | None,
     missing: Callable[[], Sequence[str]],
+    degraded: Callable[[], Sequence[str]],
     draining: Callable[[], bool],
     counters: Counters,
     gauges: Sequence[Gauge],
@@ -43,8 +44,8 @@ def routes(
 
     async def readyz(_: web.Request) -> web.Response:
         waits_for = [*missing(), *(["drain"] if draining() else [])]
-        body = orjson.dumps({"ready": not waits_for, "waits_for": waits_for})
-        return web.Response(status=503 if waits_for else 200, body=body, content_type="application/json")
+        body = readiness_body(waits_for, degraded())
+        return web.Response(status=503 if waits_for else 200, text=body, content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=render(counters, gauges))
