@@ -28,6 +28,7 @@ _INGRESS = "ingress-svc"
 _LLM = "llm-svc"
 _SECRETS_OF = {
     "VOICEMESH_VAPI_": (_INGRESS,),
+    "VOICEMESH_CONTROL_TOKEN": (_INGRESS,),
     "VOICEMESH_OPENAI_": (_LLM,),
     "VOICEMESH_OWNER_": (_INGRESS, _LLM),
     "VAPI_API_KEY": (),

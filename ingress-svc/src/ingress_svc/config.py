@@ -120,6 +120,15 @@ class Config(ShelfSettings):
         "public addresses. 127.0.0.1 and localhost, with or without a port, may be added for local work. Empty: no "
         "live call control.",
     )
+    control_token: str = setting(
+        "VOICEMESH_CONTROL_TOKEN",
+        "",
+        meaning="Sent as `Authorization: Bearer` with each command to a live call: Vapi's public key, where an "
+        "assistant's monitorPlan has controlAuthenticationEnabled. It goes to VOICEMESH_CONTROL_HOSTS alone; empty: "
+        "none is sent.",
+        secret=True,
+        may_be_empty=True,
+    )
     control_timeout_s: float = setting(
         "VOICEMESH_CONTROL_TIMEOUT_S",
         3.0,

@@ -62,7 +62,7 @@ class Ingress:
         self._drain_s = config.drain_s
         self._recorder = telemetry.recorder("ingress-svc", config.otlp_endpoint, counters=self.counters)
         self._controls = ControlLines(
-            CallControl(counters=self.counters, timeout_s=config.control_timeout_s),
+            CallControl(counters=self.counters, timeout_s=config.control_timeout_s, token=_control_token(config)),
             _control_hosts(config),
             self.counters,
         )
@@ -219,6 +219,14 @@ class Ingress:
 
 def _door(endpoint: str, verifier: Verifier | Unsigned, doctor: Doctor | None) -> Door:
     return Door(verifier, Refusals(doctor, endpoint=endpoint) if doctor is not None else None)
+
+
+def _control_token(config: Config) -> str:
+    """Return what proves us where calls are controlled; "" for nothing. Raises ConfigError."""
+    token = config.control_token.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigError("VOICEMESH_CONTROL_TOKEN holds what no key has: spaces, or characters outside of ASCII")
+    return token
 
 
 def _control_hosts(config: Config) -> tuple[AllowedHost, ...]:

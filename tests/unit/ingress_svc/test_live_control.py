@@ -18,7 +18,10 @@ from ingress_svc.domain.control import ACCEPTED, EndCall, Failure, Mute, Outcome
 from ingress_svc.domain.vapi import Party
 from ingress_svc.wiring import Ingress
 from svc_runtime.config import ConfigError
+from voicemesh.session.v1 import session_pb2
+from voicemesh.type.v1 import call_pb2
 
+FINAL = call_pb2.STABILITY_FINAL
 GONE_UNSENT = Outcome(Result.GONE, tries=0)
 NO_URL = failed(Failure.NO_URL, tries=0)
 
@@ -118,6 +121,50 @@ async def test_an_empty_allow_list_switches_it_off(vapi: FakeControl) -> None:
         asked.say("Hello.")
         assert asked.outcomes == [NO_URL]
         assert at.ingress.counters.value(URLS_REFUSED, reason="host_not_allowed") == 0
+
+
+def take_control(at: Edge, url: str) -> None:
+    at.ingress.calls.on_command(
+        session_pb2.Command(
+            command_id="control", call_id=CALL_ID, take_control=session_pb2.TakeControl(control_url=url)
+        )
+    )
+
+
+async def test_a_url_that_another_ingress_saw_is_used_and_read_as_strictly(at: Edge, vapi: FakeControl) -> None:
+    asked = Asked(at)
+    take_control(at, "https://169.254.169.254/latest/meta-data")
+    asked.say("Hello.")
+    assert asked.outcomes == [NO_URL]
+    take_control(at, vapi.url(CALL))
+    asked.say("Hello.")
+    await asked.told(NO_URL, ACCEPTED)
+    assert at.ingress.counters.value(URLS_REFUSED, reason="host_not_allowed") == 1
+    await tell(at, None, type="status-update", status="ended")
+    take_control(at, vapi.url(CALL))
+    assert at.ingress.calls.get(CALL_ID).control.url is None
+
+
+async def test_what_is_durable_carries_a_url_that_may_be_used_and_partial_words_do_not(
+    at: Edge, vapi: FakeControl
+) -> None:
+    await tell(at, "https://evil-vapi.ai/c/control", transcriptType="final")
+    await tell(at, vapi.url(CALL))
+    await tell(at, None, transcriptType="final")
+    finals = [event.control_url for event in at.mesh.session.events if event.words.stability == FINAL]
+    partials = [event.control_url for event in at.mesh.session.events if event.words.stability != FINAL]
+    assert finals == ["", vapi.url(CALL)]
+    assert set(partials) <= {""}
+
+
+async def test_a_token_goes_with_each_command_and_without_one_none_does(vapi: FakeControl) -> None:
+    for token, sent in (("pk-1", True), ("", False)):
+        async with edge(control_hosts=("127.0.0.1",), control_token=token) as at:
+            await tell(at, vapi.url(CALL))
+            asked = Asked(at)
+            asked.say("Hello.")
+            await asked.told(ACCEPTED)
+            assert ("authorization: bearer pk-1" in vapi.heads[-1].lower()) is sent
 
 
 # --- in order, in the background, within limits ----------------------------------------------------------------------
@@ -240,7 +287,7 @@ async def test_an_ending_ingress_lets_a_command_finish_for_a_while_and_stops_the
 # --- private, and measured -------------------------------------------------------------------------------------------
 
 
-async def test_a_control_url_reaches_no_service_and_no_log(
+async def test_a_control_url_reaches_session_svc_in_its_own_field_and_nobody_else(
     at: Edge, vapi: FakeControl, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="voicemesh")
@@ -251,12 +298,11 @@ async def test_a_control_url_reaches_no_service_and_no_log(
     await asked.told(*[Outcome(Result.GONE)] * 2)
     answer = await at.provider.ask("hello", call={"id": CALL, "monitor": {"controlUrl": vapi.url("SECRET")}})
     await answer.all()
-    told = [
-        *at.mesh.session.events,
-        *at.mesh.bargein.events,
-        *(generation.request for generation in at.mesh.llm.generations),
-    ]
-    assert told
+    events = [session_pb2.CallEvent.FromString(event.SerializeToString()) for event in at.mesh.session.events]
+    assert {event.control_url for event in events if event.HasField("answer_requested")} == {vapi.url("SECRET")}
+    for event in events:
+        event.ClearField("control_url")
+    told = [*events, *at.mesh.bargein.events, *(generation.request for generation in at.mesh.llm.generations)]
     assert not any(b"SECRET" in message.SerializeToString() for message in told)
     assert "control.gone" in caplog.text
     assert "SECRET" not in "".join(
@@ -283,6 +329,7 @@ async def test_a_command_is_a_hop_of_its_turn(at: Edge, vapi: FakeControl) -> No
     [
         ({"control_hosts": ("*.vapi.ai",)}, "VOICEMESH_CONTROL_HOSTS: '*.vapi.ai' is no host"),
         ({"control_hosts": ("10.0.0.1",)}, "VOICEMESH_CONTROL_HOSTS: '10.0.0.1' is no public host name"),
+        ({"control_token": "pk 1"}, "VOICEMESH_CONTROL_TOKEN holds what no key has"),
         ({"control_timeout_s": 0.0}, "VOICEMESH_CONTROL_TIMEOUT_S=0.0 leaves no time"),
         ({"control_timeout_s": float("nan")}, "VOICEMESH_CONTROL_TIMEOUT_S=nan leaves no time"),
     ],

@@ -76,9 +76,15 @@ def test_a_service_sees_no_secret_of_another(tmp_path: Path) -> None:
         VAPI_API_KEY="d",
         VAPI_API_KEY_FILE="d",
         VOICEMESH_OWNER_SECRET_FILE="e",
+        VOICEMESH_CONTROL_TOKEN="f",
     )
-    seen = {s.name: set(s.env.values()) & {"a", "b", "c", "d", "e"} for s in planned.services}
-    assert seen == {"session-svc": set(), "bargein-svc": set(), "llm-svc": {"c", "e"}, "ingress-svc": {"a", "b", "e"}}
+    seen = {s.name: set(s.env.values()) & {"a", "b", "c", "d", "e", "f"} for s in planned.services}
+    assert seen == {
+        "session-svc": set(),
+        "bargein-svc": set(),
+        "llm-svc": {"c", "e"},
+        "ingress-svc": {"a", "b", "e", "f"},
+    }
 
 
 def test_a_wildcard_address_is_reached_over_loopback(tmp_path: Path) -> None:

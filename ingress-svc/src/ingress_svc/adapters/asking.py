@@ -75,6 +75,7 @@ class Asking:
             received_at_ms=attachment.received_ms,
             traceparent=self._turns.context(hop),
             agent=call.unsettled_agent,
+            control_url=call.control.known_url,
         )
         sent_ns = time.time_ns()
 

@@ -215,6 +215,10 @@ class Calls:
         elif kind == "name_agent":
             call.has_agent(command.name_agent.agent)
             return
+        elif kind == "take_control":
+            # Read as one that came in a webhook: what may be called is decided here alone.
+            self.learn_control(call, command.take_control.control_url)
+            return
         else:
             logs.get().warning("command.unknown", command_id=command.command_id)
             return

@@ -57,9 +57,12 @@ class CallControl:
         *,
         counters: Counters,
         timeout_s: float,
+        token: str = "",
         most_at_once: int = MOST_AT_ONCE,
         lookup: Lookup | None = None,
     ) -> None:
+        """``token`` proves us to whoever may be called; a `ControlUrl` leads to nobody else."""
+        self._headers = {**_HEADERS, "Authorization": f"Bearer {token}"} if token else _HEADERS
         self._counters = counters
         self._timeout_s = timeout_s
         self._lookup = lookup
@@ -117,7 +120,7 @@ class CallControl:
         try:
             # `encoded`: what was checked is what is sent.
             response = await self._http().post(
-                URL(url.value, encoded=True), data=content, headers=_HEADERS, allow_redirects=False
+                URL(url.value, encoded=True), data=content, headers=self._headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
             return WITHHELD if content.withheld else failed(_failure(error))

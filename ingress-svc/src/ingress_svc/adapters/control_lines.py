@@ -30,7 +30,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class ControlLine:
-    """Where a call is controlled, and what is to be sent there. It lives in memory only, beside its call."""
+    """Where a call is controlled, and what is to be sent there. No log or store has it."""
 
     url: ControlUrl | None = None
     sent: str = field(default="", repr=False)
@@ -41,6 +41,11 @@ class ControlLine:
     waiting: list[_Waiting] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     """Sends what waits, as long as anything does."""
+
+    @property
+    def known_url(self) -> str:
+        """What session-svc is told, for other ingresses of the call: a URL that may be used; "" for none."""
+        return self.url.value if self.url is not None else ""
 
 
 class ControlLines:

@@ -237,7 +237,11 @@ class VapiWebhook:
         hop = self._calls.turns.child(ack)
         context = self._calls.turns.context(hop)
         event = wire.call_event(
-            webhook, received_at_ms=received_ns // 1_000_000, traceparent=context, agent=call.unsettled_agent
+            webhook,
+            received_at_ms=received_ns // 1_000_000,
+            traceparent=context,
+            agent=call.unsettled_agent,
+            control_url=call.control.known_url,
         )
         sent_ns = time.time_ns()
 

@@ -50,9 +50,10 @@ Report = effects.Started | effects.Ended | effects.Cut | effects.AttachmentClose
 
 
 def call_event(
-    webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str, agent: str = ""
+    webhook: vapi.Webhook, *, received_at_ms: int, traceparent: str, agent: str = "", control_url: str = ""
 ) -> session_pb2.CallEvent:
-    """Return what session-svc is told of a webhook that is not `Unknown`. ``agent``: see the contract."""
+    """Return what session-svc is told of a webhook that is not `Unknown`. ``agent``, ``control_url``: see the
+    contract."""
     event = session_pb2.CallEvent(
         event_id=webhook.event_id,
         call_id=webhook.call_id,
@@ -64,6 +65,8 @@ def call_event(
         event.trace.traceparent = traceparent
     if agent:
         event.agent = agent
+    if control_url:
+        event.control_url = control_url
     _fill(event, webhook.body)
     return event
 
@@ -161,6 +164,7 @@ def answer_requested(
     received_at_ms: int,
     traceparent: str,
     agent: str = "",
+    control_url: str = "",
 ) -> session_pb2.CallEvent:
     event = session_pb2.CallEvent(
         event_id=f"ask:{attachment_id}:{attempt}",
@@ -168,6 +172,7 @@ def answer_requested(
         at_ms=received_at_ms,
         received_at_ms=received_at_ms,
         agent=agent,
+        control_url=control_url,
     )
     if traceparent:
         event.trace.traceparent = traceparent

@@ -182,7 +182,7 @@ class Failure(enum.StrEnum):
     """It was sent, and the connection ended before an answer that can be read."""
     REDIRECT = "redirect"
     UNAUTHORIZED = "unauthorized"
-    """The assistant's `monitorPlan` wants a key with each control request."""
+    """The assistant's `monitorPlan` wants a key with each control request: VOICEMESH_CONTROL_TOKEN."""
     REFUSED = "refused"
     SERVER_ERROR = "server_error"
     STOPPED = "stopped"

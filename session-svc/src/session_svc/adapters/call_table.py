@@ -24,6 +24,7 @@ from voicemesh.type.v1 import call_pb2
 
 from session_svc.adapters import wire
 from session_svc.adapters.cell import Arrival, Asker, Cell, Unit
+from session_svc.adapters.control_urls import ControlUrls
 from session_svc.adapters.outbox import Outbox
 from session_svc.adapters.store import CommitError, StaleEpoch, Store, StoreUnavailable, Unstorable
 from session_svc.domain.call import Call, Policy
@@ -80,6 +81,7 @@ class CallTable:
         self._outbox = Outbox()
         self._named: deque[tuple[str, pb.Command]] = deque(maxlen=NAMED_KEPT)
         """Agents that an ingress was told of: when its stream breaks then, only the answer is repeated by itself."""
+        self._controls = ControlUrls(send, most_calls)
         self._batch: dict[str, list[Unit]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         counters.declare(DUPLICATES, "Events that came a second time and had no second effect.")
@@ -109,6 +111,7 @@ class CallTable:
         for told_id, command in self._named:
             if told_id == ingress_id:
                 self._send(ingress_id, command)
+        self._controls.connected(ingress_id)
         for command in self._outbox.of_ingress(ingress_id):
             self._send(ingress_id, command)
 
@@ -121,6 +124,10 @@ class CallTable:
             asker.fail(event.seq, stream.Outcome(stream.INVALID, str(error)))
             return
         call_id = event.call_id
+        # Before anything keeps the event: no log, no store and no span has the URL.
+        control_url = event.control_url
+        if control_url:
+            event.ClearField("control_url")
         cell = self._cells.get(call_id)
         if cell is None:
             slot = slot_of(call_id)
@@ -134,6 +141,8 @@ class CallTable:
         else:
             self._cells.move_to_end(call_id)
             cell.touched_ms = self._clock.now_ms()
+        if cell.call is None or not cell.call.ended:
+            self._controls.heard(call_id, asker.client_id, control_url)
         if cell.loading or cell.broken:
             cell.waiting.append(arrival)
         else:
@@ -162,6 +171,7 @@ class CallTable:
                 if quiet_ms >= LINGER_MS:
                     del self._cells[cell.call_id]
                     self._outbox.forget(cell.call_id)
+                    self._controls.forget(cell.call_id)
             elif quiet_ms >= self._idle_ms:
                 self._fold_apart(cell, _expiry(cell.call_id, now_ms, quiet_ms))
                 given_up += 1
@@ -280,6 +290,8 @@ class CallTable:
         for ingress_id, command in unit.commands:
             self._send(ingress_id, command)
         cell.remember(unit.write.rows)
+        if unit.write.closed is not None:
+            self._controls.forget(cell.call_id)
         for arrival in cell.in_flight.pop(unit.event.event_id, ()):
             self._ack(cell, arrival)
         if self._recorder.enabled:

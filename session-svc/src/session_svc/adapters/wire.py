@@ -151,6 +151,14 @@ def name_agent(call_id: str, agent: str, traceparent: str) -> pb.Command:
     return message
 
 
+def take_control(call_id: str, control_url: str) -> pb.Command:
+    """Return what an ingress is told that has not seen where the call is controlled."""
+    # No part of the URL may be in the id: ids are logged.
+    message = pb.Command(command_id="control", call_id=call_id)
+    message.take_control.control_url = control_url
+    return message
+
+
 def _known(table: dict[Any, Any], number: int, field: str) -> Any:
     try:
         return table[number]

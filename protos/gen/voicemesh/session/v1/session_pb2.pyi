@@ -96,7 +96,7 @@ class ConverseResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class CallEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "tool_asked", "tool_ended", "expired")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "control_url", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "tool_asked", "tool_ended", "expired")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,7 @@ class CallEvent(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     HAS_REPORTER_TIME_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_URL_FIELD_NUMBER: _ClassVar[int]
     CALL_STATUS_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +131,7 @@ class CallEvent(_message.Message):
     trace: _call_pb2.TraceContext
     has_reporter_time: bool
     agent: str
+    control_url: str
     call_status: CallStatus
     words: _call_pb2.Words
     speech: _call_pb2.SpeechEdge
@@ -147,7 +149,7 @@ class CallEvent(_message.Message):
     tool_asked: ToolAsked
     tool_ended: ToolEnded
     expired: CallExpired
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., tool_asked: _Optional[_Union[ToolAsked, _Mapping]] = ..., tool_ended: _Optional[_Union[ToolEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., control_url: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., tool_asked: _Optional[_Union[ToolAsked, _Mapping]] = ..., tool_ended: _Optional[_Union[ToolEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
 
 class CallStatus(_message.Message):
     __slots__ = ("phase", "ended_reason", "provider_call_sid")
@@ -286,7 +288,7 @@ class CallExpired(_message.Message):
     def __init__(self, idle_ms: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent", "run_tool", "take_tool_result")
+    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent", "run_tool", "take_tool_result", "take_control")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +300,7 @@ class Command(_message.Message):
     NAME_AGENT_FIELD_NUMBER: _ClassVar[int]
     RUN_TOOL_FIELD_NUMBER: _ClassVar[int]
     TAKE_TOOL_RESULT_FIELD_NUMBER: _ClassVar[int]
+    TAKE_CONTROL_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     call_id: str
     trace: _call_pb2.TraceContext
@@ -309,7 +312,8 @@ class Command(_message.Message):
     name_agent: NameAgent
     run_tool: RunTool
     take_tool_result: TakeToolResult
-    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ..., run_tool: _Optional[_Union[RunTool, _Mapping]] = ..., take_tool_result: _Optional[_Union[TakeToolResult, _Mapping]] = ...) -> None: ...
+    take_control: TakeControl
+    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ..., run_tool: _Optional[_Union[RunTool, _Mapping]] = ..., take_tool_result: _Optional[_Union[TakeToolResult, _Mapping]] = ..., take_control: _Optional[_Union[TakeControl, _Mapping]] = ...) -> None: ...
 
 class StartGeneration(_message.Message):
     __slots__ = ("turn", "generation", "attachment_id", "answers_until_ms", "messages", "agent")
@@ -352,6 +356,12 @@ class NameAgent(_message.Message):
     AGENT_FIELD_NUMBER: _ClassVar[int]
     agent: str
     def __init__(self, agent: _Optional[str] = ...) -> None: ...
+
+class TakeControl(_message.Message):
+    __slots__ = ("control_url",)
+    CONTROL_URL_FIELD_NUMBER: _ClassVar[int]
+    control_url: str
+    def __init__(self, control_url: _Optional[str] = ...) -> None: ...
 
 class CutGeneration(_message.Message):
     __slots__ = ("through_generation", "spoken_at_ms", "reason", "rule")
