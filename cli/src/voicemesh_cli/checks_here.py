@@ -9,32 +9,19 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bargein_svc import config as bargein
-from ingress_svc import config as ingress
-from ingress_svc.agent_file import agents
-from ingress_svc.auth import auth
-from llm_svc import config as llm
-from llm_svc.agent_model import models
-from session_svc import config as session
 from svc_runtime.budget import Budget
-from svc_runtime.config import ConfigError, describe, is_set, load
-from svc_runtime.metrics import Counters
+from svc_runtime.config import describe, is_set, load
 
 from voicemesh_cli.checks import Result, fail, ok, skipped, warn
 from voicemesh_cli.config import SECRET, Config
+from voicemesh_cli.preflight import AGENTS, CONFIGS, of_settings, problems
 from voicemesh_cli.state_dir import Run
 
 _OLDEST_PYTHON = (3, 11)
-_SERVICES: Mapping[str, type] = {
-    "ingress-svc": ingress.Config,
-    "session-svc": session.Config,
-    "bargein-svc": bargein.Settings,
-    "llm-svc": llm.Settings,
-}
 _SHORT_SECRET = 16
 _FAIR_SECRET = 32
 """The number of hex digits in 128 bits."""
@@ -54,20 +41,16 @@ def python_version(version: Sequence[Any] = sys.version_info) -> Result:
 
 def settings(env: Mapping[str, str]) -> list[Result]:
     """Check the variables as every service would. A missing secret is the matter of `secret`."""
-    problems: dict[str, None] = {}
+    found_wrong: dict[str, None] = {}
     given = dict(env)
     if not is_set(SECRET, env):
         given[SECRET] = "made by voicemesh up"
-    for config in (*_SERVICES.values(), Config):
-        try:
-            loaded: object = load(config, given)
-            if isinstance(loaded, ingress.Config):
-                auth(loaded)
-        except ConfigError as error:
-            problems |= dict.fromkeys(str(error).splitlines())
+    for name in CONFIGS:
+        found_wrong |= dict.fromkeys(of_settings(name, given))
+    found_wrong |= dict.fromkeys(problems(load, Config, given))
     remedy = "set it as docs/settings.md says, or unset it"
-    found = [fail("settings", problem, remedy) for problem in problems]
-    known = {row.variable for config in (*_SERVICES.values(), Config) for row in describe(config)}
+    found = [fail("settings", problem, remedy) for problem in found_wrong]
+    known = {row.variable for config in (*CONFIGS.values(), Config) for row in describe(config)}
     known |= {f"{name}_FILE" for name in known}
     for name in sorted(name for name in env if name.startswith("VOICEMESH_") and name not in known):
         near = difflib.get_close_matches(name, known, n=1)
@@ -81,30 +64,14 @@ def settings(env: Mapping[str, str]) -> list[Result]:
 
 def files(agent_file: str, agents_dir: str, budget_file: str) -> list[Result]:
     """Check the agent files and budget.toml as the services read them."""
-    found = []
+    found: list[Result] = []
     place: dict[str, Any] = {"agent_file": agent_file, "agents_dir": agents_dir}
-    agent_readers: tuple[Callable[[], object], ...] = (
-        lambda: models(llm.Settings(**place), Counters()),
-        lambda: session.agents(session.Config(**place), Counters()),
-        lambda: bargein.agents(bargein.Settings(**place), Counters()),
-        lambda: agents(ingress.Config(**place), Counters()),
-    )
-    for name, path, readers in (
-        ("agent file", agent_file, agent_readers),
-        ("budget file", budget_file, (lambda: Budget.load(budget_file),)),
-    ):
-        problems = dict.fromkeys(_problems(readers))
-        found += [fail(name, problem, f"correct it; docs/settings.md has the keys of {path}") for problem in problems]
-        found += [] if problems else [ok(name, path)]
+    agents = (problem for name, read in AGENTS.items() for problem in problems(read, CONFIGS[name](**place)))
+    budget = problems(Budget.load, budget_file)
+    for what, path, wrong in (("agent file", agent_file, agents), ("budget file", budget_file, budget)):
+        remedy = f"correct it; docs/settings.md has the keys of {path}"
+        found += [fail(what, problem, remedy) for problem in dict.fromkeys(wrong)] or [ok(what, path)]
     return found
-
-
-def _problems(readers: Sequence[Callable[[], object]]) -> Iterator[str]:
-    for read in readers:
-        try:
-            read()
-        except ConfigError as error:
-            yield from str(error).splitlines()
 
 
 def secret(value: str, file: Path | None, *, runs: bool, is_set: bool = False) -> Result:

@@ -50,7 +50,7 @@ class Child:
 
     def __init__(self, service: Service, log: LogFile, say: Callable[[str], None]) -> None:
         self.service = service
-        self.last_words: deque[str] = deque(maxlen=5)
+        self.last_words: deque[str] = deque(maxlen=20)
         """Its last lines that were no log lines: what a process says that cannot start."""
         self._log = log
         self._say = say

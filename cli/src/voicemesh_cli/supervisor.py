@@ -21,10 +21,25 @@ _STABLE_S = 30.0
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _TOLD_TO_END = "the services were told to end before they were ready"
 _ASK_AGAIN_S = 0.05
+_OTHERS_S = 1.0
 
 
 class CannotStart(Exception):
     """The services do not come up; the message is for the person at the terminal."""
+
+
+def told(refused: Sequence[tuple[str, str]]) -> str:
+    """Return for a person what services refuse: (service, problem), each problem once with all who have it."""
+    by_problem: dict[str, list[str]] = {}
+    for name, problem in refused:
+        names = by_problem.setdefault(problem, [])
+        names += [] if name in names else [name]
+    lines = [f"{', '.join(names)}: {problem}" for problem, names in by_problem.items()]
+    if len(lines) > 1:
+        return "\n  ".join(["the services refuse their settings:", *lines])
+    ((problem, names),) = by_problem.items()
+    refuse = "refuses its settings" if len(names) == 1 else "refuse their settings"
+    return f"{', '.join(names)} {refuse}: {problem}"
 
 
 class Supervisor:
@@ -54,6 +69,7 @@ class Supervisor:
         self._is_ending = False
         self._starting = asyncio.Lock()
         """Held while a child is being started: it is ours to end, and not yet among the children."""
+        self._refused: list[tuple[str, str]] = []
         self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self, ready: Callable[[], Awaitable[bool]], ready_s: float) -> None:
@@ -69,7 +85,9 @@ class Supervisor:
             either: list[asyncio.Future[Any]] = [waiting, self._refusal]
             await asyncio.wait(either, timeout=ready_s, return_when=asyncio.FIRST_COMPLETED)
             if self._refusal.done():
-                raise CannotStart(self._refusal.result())
+                # Who else refuses does so at once.
+                await asyncio.wait(self._keepers, timeout=_OTHERS_S if self._refused else 0)
+                raise CannotStart(told(self._refused) if self._refused else self._refusal.result())
             if not waiting.done():
                 raise CannotStart(f"the services did not come up within {ready_s:g} s{self._last_words()}")
             waiting.result()
@@ -113,8 +131,9 @@ class Supervisor:
             if self._is_ending:
                 return None
             if code == _REFUSED and not self._is_up:
-                words = " / ".join(self._children[service.name].last_words) or "it did not say why"
-                return self._refuse(f"{service.name} refuses its settings: {words}")
+                words = self._children[service.name].last_words or ["it did not say why"]
+                self._refused += [(service.name, word) for word in words]
+                return self._refuse("")
             deaths = 0 if time.monotonic() - began_s >= _STABLE_S else deaths
             delay_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
             deaths += 1

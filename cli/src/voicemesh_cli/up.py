@@ -20,8 +20,9 @@ from voicemesh_cli.child import Service
 from voicemesh_cli.commands import play_sample
 from voicemesh_cli.config import SECRET, Config
 from voicemesh_cli.model import described, reference
+from voicemesh_cli.preflight import complaints
 from voicemesh_cli.state_dir import Run, StateDir
-from voicemesh_cli.supervisor import CannotStart, Supervisor
+from voicemesh_cli.supervisor import CannotStart, Supervisor, told
 
 _INNER = {"session-svc": "SESSION", "bargein-svc": "BARGEIN", "llm-svc": "LLM"}
 _INGRESS = "ingress-svc"
@@ -105,6 +106,8 @@ class _Mesh:
         self._env = env
         self._state = state
         self._plan = plan(config, env, state)
+        if found := complaints(self._plan.services):
+            raise CannotStart(told(found))
         self._run = self._plan.run
         self._ending = asyncio.Event()
         self._supervisor = Supervisor(

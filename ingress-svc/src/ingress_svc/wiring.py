@@ -10,7 +10,6 @@ from svc_runtime import logs, telemetry
 from svc_runtime.background import Background
 from svc_runtime.budget import Budget
 from svc_runtime.clock import SystemClock
-from svc_runtime.config import ConfigError
 from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
@@ -40,9 +39,9 @@ from ingress_svc.adapters.webhook_tools import WebhookTools
 from ingress_svc.agent_file import agents
 from ingress_svc.auth import auth
 from ingress_svc.config import Config
+from ingress_svc.control_settings import control_hosts, control_token
 from ingress_svc.domain.auth_doctor import Doctor
 from ingress_svc.domain.body_room import BodyRoom
-from ingress_svc.domain.control_url import AllowedHost, allowed_hosts
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import Unsigned, Verifier
 
@@ -62,8 +61,8 @@ class Ingress:
         self._drain_s = config.drain_s
         self._recorder = telemetry.recorder("ingress-svc", config.otlp_endpoint, counters=self.counters)
         self._controls = ControlLines(
-            CallControl(counters=self.counters, timeout_s=config.control_timeout_s, token=_control_token(config)),
-            _control_hosts(config),
+            CallControl(counters=self.counters, timeout_s=config.control_timeout_s, token=control_token(config)),
+            control_hosts(config),
             self.counters,
         )
         self._shelf = agents(config, self.counters, KeptVersions(config.agent_versions, "ingress-svc"))
@@ -219,21 +218,3 @@ class Ingress:
 
 def _door(endpoint: str, verifier: Verifier | Unsigned, doctor: Doctor | None) -> Door:
     return Door(verifier, Refusals(doctor, endpoint=endpoint) if doctor is not None else None)
-
-
-def _control_token(config: Config) -> str:
-    """Return what proves us where calls are controlled; "" for nothing. Raises ConfigError."""
-    token = config.control_token.strip()
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ConfigError("VOICEMESH_CONTROL_TOKEN holds what no key has: spaces, or characters outside of ASCII")
-    return token
-
-
-def _control_hosts(config: Config) -> tuple[AllowedHost, ...]:
-    """Return what control URLs may name. Raises ConfigError."""
-    if not config.control_timeout_s > 0:
-        raise ConfigError(f"VOICEMESH_CONTROL_TIMEOUT_S={config.control_timeout_s} leaves no time; 3 is usual")
-    try:
-        return allowed_hosts(config.control_hosts)
-    except ValueError as error:
-        raise ConfigError(f"VOICEMESH_CONTROL_HOSTS: {error}") from error

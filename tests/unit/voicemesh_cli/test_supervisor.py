@@ -141,6 +141,19 @@ async def test_a_service_that_refuses_its_settings_ends_the_start_with_its_own_w
     assert stage.starts == 2
 
 
+async def test_services_that_refuse_their_settings_are_all_told(stage: _Stage) -> None:
+    supervisor = stage.supervisor(session=REFUSES, llm=REFUSES.replace("VOICEMESH_X", "VOICEMESH_Y"), ingress=REFUSES)
+    with pytest.raises(CannotStart) as raised:
+        await _start(supervisor, _never)
+    assert sorted(str(raised.value).splitlines()) == [
+        "  llm: VOICEMESH_Y='soon' is not a number",
+        *[line for line in str(raised.value).splitlines() if "VOICEMESH_X" in line],
+        "the services refuse their settings:",
+    ]
+    (line,) = (line for line in str(raised.value).splitlines() if "VOICEMESH_X" in line)
+    assert sorted(line.strip().partition(":")[0].split(", ")) == ["ingress", "session"]
+
+
 async def test_services_that_are_not_ready_in_time_end_the_start(stage: _Stage) -> None:
     with pytest.raises(CannotStart, match=r"within 0.3 s"):
         await _start(stage.supervisor(session=SERVES), _never, 0.3)
