@@ -20,7 +20,7 @@ _CALLS = 20
 async def main(path: str, slot: int, rounds: int) -> None:
     store = await SqliteStore.open(path)
     epoch = (await store.take_slots([slot], f"child-{os.getpid()}"))[slot]
-    live = {call.call_id for call in await store.live_calls([slot])}
+    live = set(await store.live_calls([slot]))
     heights = {f"s{slot}-c{n}": len(await store.load_call(f"s{slot}-c{n}")) for n in range(_CALLS)}
     print(f"ready {epoch} {len(live)}", flush=True)
 

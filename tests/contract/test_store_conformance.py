@@ -15,7 +15,6 @@ from session_svc.adapters.store import (
     CallOpened,
     CallRow,
     CommitError,
-    LiveCall,
     LogRow,
     OutboxAdd,
     OutboxRemove,
@@ -226,11 +225,11 @@ async def test_calls_are_live_until_closed_and_then_leave_a_tombstone(store: Sto
     await landed(store, Write(SLOT + 1, 1, (row("late", 1, received_at_ms=50),), opened=CallOpened("late", 50)))
     await landed(store, Write(SLOT, 1, (row("early", 1, received_at_ms=20),), opened=CallOpened("early", 20)))
     await landed(store, Write(SLOT, 1, (row("early", 2, received_at_ms=70),)))
-    assert await store.live_calls() == [LiveCall("early", 70), LiveCall("late", 50)]
-    assert await store.live_calls([SLOT + 1]) == [LiveCall("late", 50)]
+    assert await store.live_calls() == ["early", "late"]
+    assert await store.live_calls([SLOT + 1]) == ["late"]
     assert await store.tombstone("early") is None
     await landed(store, Write(SLOT, 1, (row("early", 3),), closed=CallClosed("early", 90, "completed")))
-    assert await store.live_calls() == [LiveCall("late", 50)]
+    assert await store.live_calls() == ["late"]
     assert await store.tombstone("early") == Tombstone(90, "completed")
     assert await store.tombstone("unknown") is None
 

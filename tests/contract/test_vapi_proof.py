@@ -22,7 +22,8 @@ from multidict import CIMultiDict
 from svc_runtime.config import ConfigError, load
 from voicemesh_cli.checks import State
 from voicemesh_cli.checks_url import Way, signed_event
-from voicemesh_cli.doctor import Asked, _vapi
+from voicemesh_cli.config import Config as CliConfig
+from voicemesh_cli.doctor import Asked, _vapi, examine
 from voicemesh_cli.state_dir import StateDir
 from voicemesh_cli.vapi_api import VapiApi
 from voicemesh_cli.vapi_commands import wanted_of
@@ -251,3 +252,13 @@ async def test_the_doctor_sends_what_vapi_would_and_finds_an_assistant_that_prov
         (found,) = [r for r in await _vapi(asked, env | key, bearer, header) if r.name == "assistant"]
         assert found.state is State.FAIL
         assert "server.credentialId" in found.what
+
+
+async def test_the_doctor_names_the_ways_there_are_when_it_is_asked_for_another(tmp_path: Path) -> None:
+    env = settings(tmp_path)
+    found = await examine(Asked(scheme="svix"), load(CliConfig, env), env)
+    (told,) = (one for one in found if one.name == "scheme")
+    assert told.state is State.FAIL
+    assert told.what.startswith("--scheme svix: ingress takes vapi-default, article, x-vapi-secret, bearer")
+    known = await examine(Asked(scheme="bearer"), load(CliConfig, env), env)
+    assert not [one for one in known if one.name == "scheme"]

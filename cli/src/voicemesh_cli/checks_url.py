@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 from ingress_svc.domain.paths import COMPLETIONS_PATH, WEBHOOK_PATH
+from svc_runtime.listen import is_loopback
 
 from voicemesh_cli.checks import Result, fail, ok, skipped, warn
 from voicemesh_cli.vapi_proof import NoProof, Proof, headers
 from voicemesh_cli.words import printable
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WAIT_S = 20.0
 _LARGE_BYTES = 1_500_000
 """A call of some turns: each event repeats the whole conversation. nginx refuses bodies over 1 MB unless told."""
@@ -41,7 +41,7 @@ class Way:
 
     @property
     def is_loopback(self) -> bool:
-        return urlsplit(self.url).hostname in LOOPBACK
+        return is_loopback(urlsplit(self.url).hostname or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from voicemesh_cli.state_dir import Run, StateDir, StateDirError
 from voicemesh_cli.vapi_api import BASE_URL, VapiError
 from voicemesh_cli.vapi_commands import add_credentials, api_of, secret_file_of, secrets_of, vapi_id
 from voicemesh_cli.vapi_connect import ConnectFailed, Wanted, look
-from voicemesh_cli.vapi_proof import Proof, in_header, proofs
+from voicemesh_cli.vapi_proof import Proof, chosen, in_header, proofs
 from voicemesh_cli.words import counted
 
 _SIGN = {State.OK: ("ok", "green"), State.WARN: ("warn", "yellow"), State.FAIL: ("FAIL", "bold red")}
@@ -66,7 +66,13 @@ async def examine(asked: Asked, config: Config, env: Mapping[str, str]) -> list[
     found += checks_here.ports(config, env, run)
     found.append(checks_here.store(Path(config.store or (run.store if run else state.store))))
     ways = _proofs(env, secret_file_of(state, run))
-    proof = next((one for one in ways if not asked.scheme or one.scheme.name == asked.scheme), Proof())
+    proof = ways[0] if ways else Proof()
+    if asked.scheme:
+        try:
+            proof = chosen(ways, asked.scheme)
+        except ConfigError as error:
+            found.append(fail("scheme", str(error), "name one of those, or leave --scheme out"))
+            proof = Proof()
     way = Way(asked.url or (alive.url if alive else ""), proof, llm_key)
     async with aiohttp.ClientSession(headers={"User-Agent": "voicemesh/0.1"}) as http:
         found.append(await checks_mesh.services(http, run))

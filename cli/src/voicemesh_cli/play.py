@@ -47,7 +47,6 @@ class Delivery:
 
     kind: str
     at_ms: int
-    body_bytes: int
     status: int = 0
     """Of the last attempt; 0 when no answer came."""
     event_id: str = ""
@@ -174,7 +173,7 @@ class _Player:
         raw = orjson.dumps(body)
         message = body.get("message")
         message = message if isinstance(message, dict) else body
-        delivery = Delivery(str(message.get("type", "")), _number(message.get("timestamp")), len(raw))
+        delivery = Delivery(str(message.get("type", "")), _number(message.get("timestamp")))
         self.played.deliveries.append(delivery)
         began_s = time.monotonic()
         for attempt in range(self._webhook_retries + 1):

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
+from svc_runtime.listen import is_loopback
 
 from voicemesh_cli.vapi_merge import Credential
 from voicemesh_cli.words import printable
@@ -25,7 +26,6 @@ _LONGEST_PAUSE_S = 30.0
 _WAIT_S = 30.0
 _MOST_TOLD = 300
 _NO_ENDPOINT = (403, 404, 405, 501)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -58,7 +58,7 @@ class VapiApi:
     ) -> None:
         """``hide`` are the secrets, beside the key, that no error may repeat."""
         parts = urlsplit(base_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise VapiError(f"--base-url {printable(base_url)} is not https; the key would travel in the clear")
         self._http = http
         self._key = key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from svc_runtime.config import ConfigError
+from svc_runtime.listen import is_loopback
 from svc_runtime.toml_file import Section, TomlFile
 
 from ingress_svc.config import Config
@@ -86,19 +86,12 @@ def _verifier(credentials: Sequence[Credential], config: Config, variable: str, 
         raise ConfigError(
             f"{variable} is empty or not set: {meaning} (or VOICEMESH_INSECURE=on, to let everybody in on loopback)"
         )
-    if not _is_loopback(config.host):
+    if not is_loopback(config.host):
         raise ConfigError(
             f"{variable} is empty or not set, and VOICEMESH_INSECURE=on holds for a loopback address only; "
             f"VOICEMESH_HTTP_HOST is {config.host!r}, where 127.0.0.1 would be right"
         )
     return Unsigned()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _tokens(config: Config, oauth: Sequence[Credential]) -> TokenEndpoint | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from svc_runtime.listen import is_loopback
 from svc_runtime.toml_file import Section
 
 from ingress_svc.domain.answers import Destination, Plan, digits
@@ -16,7 +17,6 @@ from ingress_svc.domain.asks import Kind
 from ingress_svc.domain.endpointing import MOST_S, EndpointingRules
 from ingress_svc.domain.knowledge import KnowledgeBase, Passage, passages_of, words_of
 
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_FILE_BYTES: Final = 1_000_000
 MOST_PASSAGES: Final = 5_000
 """Of a folder: some 4 MB of text, which take two seconds at the start."""
@@ -58,7 +58,7 @@ def read_plan(agent: Section, folder: Path) -> Plan:
 
 
 def _url(table: Section) -> str:
-    right = "an https:// URL; http:// is for localhost, 127.0.0.1 and ::1 only"
+    right = "an https:// URL; http:// is for this machine only (localhost, 127.0.0.1, ::1)"
     url: str = table.value("url", "", _is_url, right)
     return url
 
@@ -73,7 +73,7 @@ def _is_url(value: object) -> bool:
         return False
     if not re.fullmatch(r"[!-~]+", value) or parts.fragment or "@" in parts.netloc:
         return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS))
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 # --- assistant request ------------------------------------------------------------------------------------------------

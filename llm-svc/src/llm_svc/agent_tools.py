@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from svc_runtime.listen import is_loopback
 from svc_runtime.toml_file import Section, TomlFile
 
 from llm_svc.domain.builtin_tools import BUILTIN
@@ -113,7 +113,7 @@ def _check_url(entry: Section, url: str) -> bool:
     except ValueError:
         entry.note("url", "is not an address, such as https://example.org/tools/free-slots")
         return False
-    loopback = _is_loopback(host)
+    loopback = is_loopback(host)
     if not host or parts.scheme not in ("https", "http"):
         entry.note("url", "does not begin with https:// and a host")
     elif parts.scheme == "http" and not loopback:
@@ -123,13 +123,6 @@ def _check_url(entry: Section, url: str) -> bool:
     elif any(not char.isprintable() or char.isspace() for char in url):
         entry.note("url", "holds spaces or control characters; leave them out or escape them")
     return loopback
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_name(value: object) -> bool:

@@ -1,7 +1,8 @@
-"""Addresses to listen on."""
+"""Addresses: to listen on, and which of them are this machine's own."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 
@@ -26,3 +27,11 @@ def bound(listen: str) -> socket.socket:
         sock.close()
         raise CannotListen(f"cannot listen on {listen}: {error.strerror}") from error
     return sock
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as `urlsplit` gives it, is this machine by its loopback address; "" is not."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

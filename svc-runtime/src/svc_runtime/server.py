@@ -111,11 +111,6 @@ class Health:
         return all(list(self._conditions.values()))
 
     @property
-    def conditions(self) -> dict[str, bool]:
-        """Each condition and whether it holds."""
-        return dict(self._conditions)
-
-    @property
     def waits_for(self) -> list[str]:
         """The conditions that do not hold."""
         return [name for name, holds in list(self._conditions.items()) if not holds]

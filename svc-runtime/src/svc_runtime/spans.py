@@ -29,7 +29,6 @@ EXPORT_TIMEOUT_S = 2.0
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET = Status(StatusCode.UNSET)
 _KINDS = {kind: SpanKind(kind.value) for kind in Kind}
-_REMOTE_PARENT = (Kind.SERVER, Kind.CONSUMER)
 
 
 class SpanOutlet:
@@ -96,7 +95,7 @@ class SpanOutlet:
         attributes = self._attributes(record.attributes)
         if record.error:
             attributes["error.type"] = record.error
-        parent_id, remote = record.parent_id, record.kind in _REMOTE_PARENT
+        parent_id, remote = record.parent_id, record.kind is Kind.SERVER
         return ReadableSpan(
             name=record.name,
             context=_context(record.span.trace_id, record.span.span_id),

@@ -51,8 +51,6 @@ class Kind(IntEnum):
     INTERNAL = 0
     SERVER = 1
     CLIENT = 2
-    PRODUCER = 3
-    CONSUMER = 4
 
 
 class SpanRef(NamedTuple):

@@ -152,7 +152,7 @@ def test_a_url_is_https_or_stays_on_this_machine(url: str) -> None:
 def test_any_other_url_is_refused(url: str) -> None:
     [problem] = problems(f'[vapi.voice]\nurl = "{url}"')
     assert problem.startswith("[vapi.voice] url = ")
-    assert problem.endswith("is not an https:// URL; http:// is for localhost, 127.0.0.1 and ::1 only")
+    assert problem.endswith("is not an https:// URL; http:// is for this machine only (localhost, 127.0.0.1, ::1)")
 
 
 def test_a_url_needs_the_secret_that_signs_what_is_asked(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ async def test_health_needs_every_condition() -> None:
         statuses.append((await check(health_pb2.HealthCheckRequest())).status)
     await served.stop()
     assert statuses == [NOT_SERVING, SERVING, NOT_SERVING]
-    assert health.conditions == {"store": False, "loop": True, "drain": False}
+    assert health.waits_for == ["store", "drain"]
 
 
 async def test_a_probe_is_asked_while_serving_and_fails_when_it_raises() -> None:

@@ -92,7 +92,7 @@ class CallTable:
         """Take every slot, and read what was left undone: live calls and commands without recorded effect."""
         self._epochs = await self._store.take_slots(range(SLOTS), self._address)
         # From now on, not from when they were last heard of: while nobody listened, nobody could be heard.
-        self._dormant = dict.fromkeys((live.call_id for live in await self._store.live_calls()), self._clock.now_ms())
+        self._dormant = dict.fromkeys(await self._store.live_calls(), self._clock.now_ms())
         for row in await self._store.outbox():
             self._outbox.add(row.call_id, row.ingress_id, pb.Command.FromString(row.payload))
         logs.get().info("session.started", live_calls=len(self._dormant), commands=len(self._outbox))

@@ -9,7 +9,6 @@ from session_svc.adapters.store import (
     CallRow,
     CommitError,
     Done,
-    LiveCall,
     LogRow,
     OutboxAdd,
     Owner,
@@ -65,14 +64,14 @@ class MemoryStore:
     async def load_call(self, call_id: str) -> list[LogRow]:
         return list(self._rows.get(call_id, ()))
 
-    async def live_calls(self, slots: Collection[int] | None = None) -> list[LiveCall]:
+    async def live_calls(self, slots: Collection[int] | None = None) -> list[str]:
         alive = [
             (started_at_ms, call_id)
             for call_id, (slot, started_at_ms, tombstone) in self._calls.items()
             if tombstone is None and (slots is None or slot in slots)
         ]
         alive.sort(key=lambda call: call[0])
-        return [LiveCall(call_id, self._last_received(call_id, started)) for started, call_id in alive]
+        return [call_id for _, call_id in alive]
 
     async def tombstone(self, call_id: str) -> Tombstone | None:
         call = self._calls.get(call_id)
@@ -154,7 +153,3 @@ class MemoryStore:
 
     def _last_seq_of(self, call_id: str) -> int:
         return len(self._rows.get(call_id, ()))
-
-    def _last_received(self, call_id: str, started_at_ms: int) -> int:
-        rows = self._rows.get(call_id)
-        return rows[-1].received_at_ms if rows else started_at_ms

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 
-from session_svc.adapters.store import CallRow, LiveCall, LogRow, OutboxAdd, Owner, Tombstone
+from session_svc.adapters.store import CallRow, LogRow, OutboxAdd, Owner, Tombstone
 
 _ROW = "call_id, call_seq, event_id, kind, at_ms, received_at_ms, payload"
 
@@ -23,18 +23,16 @@ def load_call(connection: sqlite3.Connection, call_id: str) -> list[LogRow]:
     return [LogRow(*row) for row in found]
 
 
-def live_calls(connection: sqlite3.Connection, slots: Collection[int] | None) -> list[LiveCall]:
+def live_calls(connection: sqlite3.Connection, slots: Collection[int] | None) -> list[str]:
     found = connection.execute(
         """
-        SELECT call_id, coalesce(
-            (SELECT received_at_ms FROM log WHERE log.call_no = calls.call_no ORDER BY call_seq DESC LIMIT 1),
-            started_at_ms)
-        FROM calls WHERE ended_at_ms IS NULL AND (?1 IS NULL OR slot IN (SELECT value FROM json_each(?1)))
+        SELECT call_id FROM calls
+        WHERE ended_at_ms IS NULL AND (?1 IS NULL OR slot IN (SELECT value FROM json_each(?1)))
         ORDER BY started_at_ms, call_no
         """,
         (_json(slots),),
     )
-    return [LiveCall(*row) for row in found]
+    return [call_id for (call_id,) in found]
 
 
 def tombstone(connection: sqlite3.Connection, call_id: str) -> Tombstone | None:

@@ -24,7 +24,6 @@ from session_svc.adapters.store import (
     CallRow,
     CommitError,
     Done,
-    LiveCall,
     LogRow,
     OutboxAdd,
     Owner,
@@ -128,7 +127,7 @@ class SqliteStore:
     async def load_call(self, call_id: str) -> list[LogRow]:
         return await self._read(sqlite_reads.load_call, call_id)
 
-    async def live_calls(self, slots: Collection[int] | None = None) -> list[LiveCall]:
+    async def live_calls(self, slots: Collection[int] | None = None) -> list[str]:
         return await self._read(sqlite_reads.live_calls, slots)
 
     async def tombstone(self, call_id: str) -> Tombstone | None:

@@ -85,13 +85,6 @@ class Owner(NamedTuple):
     epoch: int
 
 
-class LiveCall(NamedTuple):
-    """A call that has not ended, and when its last durable event was received."""
-
-    call_id: str
-    last_received_at_ms: int
-
-
 class Tombstone(NamedTuple):
     """How a call ended."""
 
@@ -174,7 +167,7 @@ class Store(Protocol):
     async def load_call(self, call_id: str) -> list[LogRow]:
         """Return a call's rows by call_seq; none when it is unknown or forgotten."""
 
-    async def live_calls(self, slots: Collection[int] | None = None) -> list[LiveCall]:
+    async def live_calls(self, slots: Collection[int] | None = None) -> list[str]:
         """Return the calls that have not ended, of these slots or of all, oldest first."""
 
     async def tombstone(self, call_id: str) -> Tombstone | None:
