@@ -290,10 +290,16 @@ def controlled(vapi: FakeControl) -> dict[str, Any]:
     return {"call": {"id": CALL, "monitor": {"controlUrl": vapi.url(CALL)}}}
 
 
+@pytest.fixture
+def quick_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingress_svc.adapters.partings.heard_not_before_ms", lambda _: 0)
+
+
 async def silent(at: Edge) -> None:
     await at.provider.webhook(type="speech-update", role="assistant", status="stopped")
 
 
+@pytest.mark.usefixtures("quick_speech")
 async def test_the_call_ends_when_the_farewell_has_been_heard(tmp_path: Path, vapi: FakeControl) -> None:
     async with leaving(tmp_path, calls(("end_call", '{"farewell": "Goodbye."}'), said=("You are set.",))) as at:
         answer = await asked(at, **controlled(vapi))
@@ -304,6 +310,20 @@ async def test_the_call_ends_when_the_farewell_has_been_heard(tmp_path: Path, va
         await until(lambda: vapi.taken == [{"type": "end-call"}])
         await until(lambda: at.ingress.counters.value(PARTINGS, tool="end_call", step="done") == 1)
         assert len(at.mesh.llm.generations) == 1
+
+
+async def test_a_silence_before_the_farewell_can_have_been_spoken_is_not_its_end(
+    tmp_path: Path, vapi: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress_svc.adapters.partings.heard_not_before_ms", lambda _: 300)
+    monkeypatch.setattr("ingress_svc.adapters.partings.heard_after_ms", lambda _: 600)
+    async with leaving(tmp_path, calls(("end_call", '{"farewell": "Goodbye."}'))) as at:
+        await asked(at, **controlled(vapi))
+        await ended(at)
+        await silent(at)
+        assert at.ingress.calls.get(CALL_ID).output.voice is None
+        assert vapi.asked == []
+        await until(lambda: vapi.taken == [{"type": "end-call"}])
 
 
 async def test_a_call_with_nothing_to_say_ends_at_once(tmp_path: Path, vapi: FakeControl) -> None:
@@ -332,6 +352,7 @@ async def test_a_caller_who_speaks_during_the_farewell_stays(tmp_path: Path, vap
         assert vapi.asked == []
 
 
+@pytest.mark.usefixtures("quick_speech")
 async def test_a_caller_is_handed_over_by_name(tmp_path: Path, vapi: FakeControl) -> None:
     async with leaving(
         tmp_path, calls(("transfer_call", '{"destination": "accounting", "message": "Hold on."}'))

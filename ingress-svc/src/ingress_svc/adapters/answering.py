@@ -14,6 +14,7 @@ import orjson
 from svc_runtime import logs
 from svc_runtime.metrics import Counters
 
+from ingress_svc.adapters.draining import wait_in_drain
 from ingress_svc.adapters.owner import Failure, NoAnswer, OwnerServer
 from ingress_svc.adapters.reply import Reply, SendReply, refused, spoken
 from ingress_svc.domain import owner
@@ -125,12 +126,7 @@ class Answering:
     async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
         """Let what is being answered end, for so long and while nobody is in a hurry; then answer it from the plan."""
         if self._tasks:
-            working = asyncio.ensure_future(asyncio.wait(self._tasks))
-            hurried = asyncio.ensure_future(hurry.wait())
-            waits: list[asyncio.Future[Any]] = [working, hurried]
-            await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            await wait_in_drain(asyncio.wait(self._tasks), drain_s, hurry)
         await self._stop()
 
     async def close(self) -> None:

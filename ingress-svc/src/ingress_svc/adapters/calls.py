@@ -22,6 +22,7 @@ from ingress_svc.adapters.attachment import Attachment
 from ingress_svc.adapters.catch_up import CaughtUp
 from ingress_svc.adapters.control import LetGo
 from ingress_svc.adapters.control_lines import ControlLine, ControlLines
+from ingress_svc.adapters.draining import wait_in_drain
 from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.live_call import LiveCall
 from ingress_svc.adapters.mesh import Mesh
@@ -485,10 +486,7 @@ class Calls:
 
         Returns whether there was none to cut.
         """
-        waits = [asyncio.ensure_future(wait) for wait in (self._all_answered(), hurry.wait())]
-        await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await wait_in_drain(self._all_answered(), drain_s, hurry)
         answering = sum(call.busy for call in self._calls.values())
         logs.get().info("drain.answers", cut=answering, calls=len(self._calls))
         for call in list(self._calls.values()):

@@ -11,7 +11,7 @@ from svc_runtime import logs
 from svc_runtime.metrics import Counters
 
 from ingress_svc.domain.control import Command, EndCall, Outcome, Result
-from ingress_svc.domain.partings import END_CALL, TRANSFER_CALL, Parting, heard_after_ms
+from ingress_svc.domain.partings import END_CALL, TRANSFER_CALL, Parting, heard_after_ms, heard_not_before_ms
 
 PARTINGS: Final = "voicemesh.partings"
 
@@ -23,6 +23,8 @@ class _Waiting:
     generation: int
     parting: Parting
     timer: asyncio.TimerHandle | None = None
+    earliest_s: float = 0.0
+    """Before this time of the loop no silence can be the end of its words."""
     asked: bool = False
     """The command is on its way."""
 
@@ -46,7 +48,8 @@ class Partings:
 
     def wait(self, call_id: str, generation: int, parting: Parting) -> None:
         """The model of ``generation`` has ended, and its words are on their way."""
-        self._waiting[call_id] = _Waiting(generation, parting)
+        earliest_s = asyncio.get_running_loop().time() + heard_not_before_ms(parting.words) / 1_000
+        self._waiting[call_id] = _Waiting(generation, parting, earliest_s=earliest_s)
         self.quiet.clear()
 
     def said(self, call_id: str, generation: int, said_text: str) -> None:
@@ -54,12 +57,19 @@ class Partings:
         waiting = self._of(call_id, generation)
         if waiting is not None and waiting.timer is None:
             delay_s = heard_after_ms(said_text) / 1_000
-            waiting.timer = asyncio.get_running_loop().call_later(delay_s, self.heard, call_id, generation)
+            waiting.timer = asyncio.get_running_loop().call_later(delay_s, self._leave, call_id, waiting)
 
     def heard(self, call_id: str, generation: int) -> None:
-        """The agent has fallen silent: leave the call now."""
+        """The agent has fallen silent: leave the call now.
+
+        What was said while a tool ran may end when the last words are only on their way; that silence is not theirs.
+        """
         waiting = self._of(call_id, generation)
-        if waiting is None or waiting.asked:
+        if waiting is not None and asyncio.get_running_loop().time() >= waiting.earliest_s:
+            self._leave(call_id, waiting)
+
+    def _leave(self, call_id: str, waiting: _Waiting) -> None:
+        if waiting.asked:
             return
         waiting.asked = True
         command = waiting.parting.command

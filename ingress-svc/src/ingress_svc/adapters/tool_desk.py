@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from svc_runtime import logs
 from svc_runtime.clock import Clock
@@ -18,6 +18,7 @@ from svc_runtime.telemetry import Kind
 from voicemesh.session.v1 import session_pb2
 
 from ingress_svc.adapters import wire
+from ingress_svc.adapters.draining import wait_in_drain
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.turns import Turn, Turns
 from ingress_svc.domain.agent_tools import MOST_ARGUMENTS_CHARS
@@ -115,13 +116,7 @@ class ToolDesk:
     async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
         """Let what runs end, for so long and while nobody is in a hurry; the rest is recorded as unknown."""
         if self._running:
-            waits: list[asyncio.Future[Any]] = [
-                asyncio.ensure_future(asyncio.wait(self._running)),
-                asyncio.ensure_future(hurry.wait()),
-            ]
-            await asyncio.wait(waits, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            await wait_in_drain(asyncio.wait(self._running), drain_s, hurry)
         running = list(self._running)
         for task in running:
             task.cancel()

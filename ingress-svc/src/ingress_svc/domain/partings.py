@@ -21,6 +21,8 @@ NOT_REACHED: Final = (
 NOBODY: Final = "There is nobody of that name to hand over to. Tell the caller so."
 BAD_ARGUMENTS: Final = "The arguments are no JSON object with texts."
 
+_FASTEST_MS_A_CHAR: Final = 40
+"""Nobody speaks 25 characters a second."""
 _LEAST_MS: Final = 4_000
 _MS_A_CHAR: Final = 80
 """Slow speech: 12 characters a second."""
@@ -55,6 +57,11 @@ def parting(name: str, arguments_json: str, destinations: Sequence[Destination],
     if destination is None or target is None:
         return NOBODY
     return Parting(Transfer(target), arguments.get("message", "") or destination.say)
+
+
+def heard_not_before_ms(words: str) -> int:
+    """Return how long it takes at least to speak ``words``: a silence before that is the end of something else."""
+    return _FASTEST_MS_A_CHAR * len(words)
 
 
 def heard_after_ms(text: str) -> int:
