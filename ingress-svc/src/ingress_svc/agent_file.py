@@ -88,7 +88,7 @@ def _match_in(name: str, file: TomlFile) -> Match:
     metadata = table.value("metadata", {}, _is_metadata, right, private=True)
     table.refuse_unknown()
     if not any(map(table.has, _WAYS)):
-        file.add_problem(f"[match] claims no call; give it one of {', '.join(_WAYS)}", "match")
+        file.add_problem(f"[match] claims no call; give it one of {', '.join(_WAYS)}", "match", absent=True)
     return Match(frozenset(map(e164, numbers)), frozenset(ids), metadata)
 
 

@@ -45,8 +45,7 @@ from ingress_svc.domain.body_room import BodyRoom
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import Unsigned, Verifier
 
-_CONDITIONS = ("session-svc", "bargein-svc", "llm-svc", "loop", "background")
-_TELL_EVERY_S = 0.25
+_SERVICES = ("session-svc", "bargein-svc", "llm-svc")
 
 
 class Ingress:
@@ -91,10 +90,9 @@ class Ingress:
         rounds = ToolRounds(self._tool_lists, self._tools)
         generate = Generate(self._mesh, turns, rounds, config.generate_timeout_s, config.first_piece_s)
         self.calls.connect(self._mesh, turns, generate, self._tools)
-        self._blocked: set[str] = set()
-        self._watch = LoopWatch(lambda ok: self._blocked.discard("loop") if ok else self._blocked.add("loop"))
         self._background = Background()
-        self._health = Health()
+        self._health = Health(degraded=lambda: self._shelf.degraded)
+        self._watch = LoopWatch(lambda ok: self._health.set("loop", ok))
         self.room = BodyRoom()
         guard = Guard(
             webhooks=_door("webhook", self._auth.webhooks, self._auth.webhook_doctor),
@@ -122,8 +120,8 @@ class Ingress:
             webhook=webhook,
             llm=CustomLlm(guard=guard, calls=self.calls, counters=self.counters),
             tokens=Tokens(self._auth.tokens, self.counters) if self._auth.tokens is not None else None,
-            missing=lambda: self.missing,
-            degraded=lambda: self._shelf.degraded,
+            waits_for=lambda: self.missing,
+            degraded=lambda: self._health.degraded,
             draining=lambda: self.draining,
             counters=self.counters,
             gauges=[
@@ -160,8 +158,9 @@ class Ingress:
 
     @property
     def missing(self) -> list[str]:
-        """What it waits for: services without a stream, and what of itself does not run."""
-        return [*self._mesh.missing, *self._blocked, *([] if self._background.ok else ["background"])]
+        """What it waits for: services without a stream, what of itself does not run, and its own end."""
+        self._health.probe()
+        return self._health.waits_for
 
     async def start(self) -> None:
         """Connect to the other services, and listen. Raises CannotListen."""
@@ -170,10 +169,14 @@ class Ingress:
         self._mesh.start()
         self._recorder.start()
         self._watch.start()
-        self._health.set("drain", True)
+        self._health.set("loop", True)
+        for name in _SERVICES:
+            self._health.watch(name, lambda name=name: name not in self._mesh.missing)  # type: ignore[misc]
+        self._health.watch("background", lambda: self._background.ok)
+        self._health.watch("drain", lambda: not self.draining)
         self._background.keep("tick", self._keep_ticking)
         self._background.keep("agents", self._shelf.keep_fresh)
-        self._background.keep("health", self._keep_telling)
+        self._background.keep("health", self._health.keep_probing)
         await self._http.start()
 
     async def drain(self, hurry: asyncio.Event) -> None:
@@ -181,7 +184,7 @@ class Ingress:
         logs.get().info("drain.began", drain_s=self._drain_s)
         began_s = time.monotonic()
         self.draining = True
-        self._health.set("drain", False)
+        self._health.probe()
         await self._http.stop_listening()
         finished, _ = await asyncio.gather(
             self.calls.drain(self._drain_s, hurry), self.answering.drain(self._drain_s, hurry)
@@ -206,14 +209,6 @@ class Ingress:
         while True:
             await asyncio.sleep(TICK_S)
             self.calls.tick()
-
-    async def _keep_telling(self) -> None:
-        """Log what readiness begins and ceases to wait for, as the other services do."""
-        while True:
-            missing = self.missing
-            for name in _CONDITIONS:
-                self._health.set(name, name not in missing)
-            await asyncio.sleep(_TELL_EVERY_S)
 
 
 def _door(endpoint: str, verifier: Verifier | Unsigned, doctor: Doctor | None) -> Door:

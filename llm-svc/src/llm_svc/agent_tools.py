@@ -43,7 +43,8 @@ def _spec(entry: Section) -> PythonSpec | HttpSpec:
     name = entry.value("name", "", _is_name, _right_name(), required=True)
     target, url = (entry.value(key, "", lambda _: True, "") for key in ("python", "url"))
     if not target and not url:
-        entry.note("python", 'is missing, and url too; a tool has one of them: python = "module:function" or a url')
+        problem = 'is missing, and url too; a tool has one of them: python = "module:function" or a url'
+        entry.note("python", problem, absent=True)
     elif target and url:
         entry.note("url", "stands beside python; a tool has one of them")
     elif target and not _is_target(target):

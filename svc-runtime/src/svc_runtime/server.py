@@ -139,6 +139,17 @@ class Health:
         self._probes[name] = probe
         self._probe(name)
 
+    def probe(self) -> None:
+        """Ask every probe now."""
+        for name in self._probes:
+            self._probe(name)
+
+    async def keep_probing(self) -> None:
+        """Ask every probe several times a second: for a process that serves without `serve`."""
+        while True:
+            await asyncio.sleep(_PROBE_EVERY_S)
+            self.probe()
+
     @contextmanager
     def _serving(self, server: grpc.aio.Server, *, loop_limit_s: float) -> Iterator[_EndingHealth]:
         self._loop = asyncio.get_running_loop()
@@ -148,19 +159,13 @@ class Health:
         watch.start()
         self.set("loop", True)
         self.set("drain", True)
-        probing = asyncio.ensure_future(self._keep_probing())
+        probing = asyncio.ensure_future(self.keep_probing())
         try:
             yield servicer
         finally:
             probing.cancel()
             watch.stop()
             self._loop = None
-
-    async def _keep_probing(self) -> None:
-        while True:
-            await asyncio.sleep(_PROBE_EVERY_S)
-            for name in self._probes:
-                self._probe(name)
 
     def _probe(self, name: str) -> None:
         try:

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,9 +57,9 @@ class TomlFile:
             raise ConfigError(f"{where}: is not TOML: {error}") from error
         return TomlFile(name, content, lines_of(text))
 
-    def add_problem(self, problem: str, *path: str) -> None:
-        """Note what no getter can see; ``path`` leads to the key that it is about."""
-        self._problems.append(_Problem(path, problem))
+    def add_problem(self, problem: str, *path: str, absent: bool = False) -> None:
+        """Note what no getter can see; ``path`` leads to the key that it is about; ``absent``: it is not there."""
+        self._problems.append(_Problem(path, problem, absent))
 
     def place(self, *path: str) -> str:
         """Return ``file:line`` of a key, or of what it is in."""
@@ -72,14 +72,33 @@ class TomlFile:
         return not self._problems
 
     def check(self) -> None:
-        """Raise ConfigError with every problem, one to a line."""
-        if self._problems:
-            raise ConfigError("\n".join(f"{self.place(*path)}: {text}" for path, text in self._problems))
+        """Raise ConfigError with every problem, one to a line.
+
+        What a slip of the pen leaves out is no problem of its own.
+        """
+        meant = [problem.meant for problem in self._problems if problem.meant]
+        told = [
+            problem
+            for problem in self._problems
+            if not (problem.absent and any(_is_within(problem.path, path) for path in meant))
+        ]
+        if told:
+            raise ConfigError("\n".join(f"{self.place(*problem.path)}: {problem.text}" for problem in told))
 
 
 class _Problem(NamedTuple):
     path: KeyPath
     text: str
+    absent: bool = False
+    """Something is missing there."""
+    meant: KeyPath = ()
+    """What was probably written there under another name, or in another form."""
+
+
+def _is_within(one: KeyPath, other: KeyPath) -> bool:
+    """Whether one of two paths leads through the other."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
 
 
 class Section:
@@ -111,7 +130,8 @@ class Section:
         table = self._take(key, {})
         below = Section(table if isinstance(table, dict) else {}, path, self._problems)
         if not isinstance(table, dict):
-            self.note(key, f"= {_shown(table)} is not a table; write {below.heading}")
+            problem = f"{self._named(key)} = {_shown(table)} is not a table; write {below.heading}"
+            self._problems.append(_Problem(path, problem, meant=path))
         return below
 
     def sections(self) -> Iterator[tuple[str, Section]]:
@@ -174,7 +194,7 @@ class Section:
         if key not in self._table:
             self._take(key, default)
             if required:
-                self.note(key, f"is missing; it must be {right}")
+                self.note(key, f"is missing; it must be {right}", absent=True)
             return default
         found = self._take(key, default)
         if fits(found):
@@ -189,9 +209,9 @@ class Section:
         """Note that the value of ``key`` is not ``right``: for what two values must be together."""
         self.note(key, f"= {_shown(self._table[key])} is not {right}")
 
-    def note(self, key: str, problem: str) -> None:
-        """Note what is wrong at ``key``, in words that follow its name."""
-        self._problems.append(_Problem((*self._path, key), f"{self._named(key)} {problem}"))
+    def note(self, key: str, problem: str, *, absent: bool = False) -> None:
+        """Note what is wrong at ``key``, in words that follow its name; ``absent`` where it is not there."""
+        self._problems.append(_Problem((*self._path, key), f"{self._named(key)} {problem}", absent))
 
     def leave(self, *keys: str) -> None:
         """Take ``keys`` for known: somebody else reads them."""
@@ -199,17 +219,18 @@ class Section:
 
     def missing(self, what: str) -> None:
         """Note that the section lacks something: for what may stand at several keys."""
-        self._problems.append(_Problem(self._path, f"{self.heading} needs {what}"))
+        self._problems.append(_Problem(self._path, f"{self.heading} needs {what}", absent=True))
 
     def refuse_unknown(self) -> None:
         """Note every key that was not asked for: a slip of the pen would leave a default in force and say nothing."""
         for key, value in self._table.items():
             if key not in self._asked:
-                near = difflib.get_close_matches(key, self._asked, n=1)
+                near = _near(key, self._asked)
                 help_ = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(sorted(self._asked))}"
                 is_table = not self._path and isinstance(value, dict)
                 named = f"[{_bare(key)}]" if is_table else self._named(key)
-                self._problems.append(_Problem((*self._path, key), f"{named} is not known; {help_}"))
+                meant = (*self._path, near[0]) if near else ()
+                self._problems.append(_Problem((*self._path, key), f"{named} is not known; {help_}", meant=meant))
 
     def _take(self, key: str, default: Any) -> Any:
         self._asked[key] = None
@@ -217,6 +238,11 @@ class Section:
 
     def _named(self, key: str) -> str:
         return f"{self.heading} {_bare(key)}" if self._path else _bare(key)
+
+
+def _near(key: str, known: Iterable[str]) -> list[str]:
+    """Return the name that was probably meant, if any: case and dashes are the smallest of slips."""
+    return difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1)
 
 
 def _dotted(path: Sequence[str]) -> str:

@@ -369,6 +369,18 @@ async def test_d32_readyz_names_what_is_missing_and_healthz_asks_nobody(at: Edge
         assert (response.status, await response.text()) == (200, "ok\n")
 
 
+async def test_d32_an_ingress_that_drains_is_not_ready_and_says_so_in_its_log_too(
+    at: Edge, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "voicemesh")
+    await at.mesh.llm_server.down()
+    await until(lambda: at.ingress.missing == ["llm-svc"])
+    at.ingress.draining = True
+    assert await ready(at) == (503, ["llm-svc", "drain"])
+    told = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "health.changed"]
+    assert told == [{"condition": "llm-svc", "ok": False}, {"condition": "drain", "ok": False}]
+
+
 async def test_d32_healthz_costs_the_same_with_many_calls(at: Edge) -> None:
     for number in range(10_000):
         at.ingress.calls.get(f"vapi:{number}")

@@ -87,6 +87,49 @@ def test_what_others_read_is_known_and_helps_to_guess_what_was_meant() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[bg]\nname = 'x'", "1: [bg] is not known; did you mean big?"),
+        ("[BIG]\nname = 'x'", "1: [BIG] is not known; did you mean big?"),
+        ("[big]\nnam = 'x'", "2: [big] nam is not known; did you mean name?"),
+        ("big = 'x'", '1: big = "x" is not a table; write [big]'),
+        ("[big]", "1: [big] name is missing; it must be a text in quotes, not an empty one"),
+    ],
+)
+def test_one_slip_is_one_line(text: str, line: str) -> None:
+    file = TomlFile.parse(text, name="x.toml")
+    section = file.root.section("big")
+    section.text("name", "", required=True)
+    section.refuse_unknown()
+    file.root.refuse_unknown()
+    assert told(file) == [line]
+
+
+def test_a_slip_hides_nothing_but_what_it_leaves_out() -> None:
+    file = TomlFile.parse("[big]\nnam = 'x'\nsize = 'y'\n[small]", name="x.toml")
+    for key in ("big", "small"):
+        section = file.root.section(key)
+        section.text("name", "", required=True)
+        section.whole("size", 1, required=True)
+        section.refuse_unknown()
+    assert told(file) == [
+        '3: [big] size = "y" is not a whole number from 1',
+        "2: [big] nam is not known; did you mean name?",
+        "4: [small] name is missing; it must be a text in quotes, not an empty one",
+        "4: [small] size is missing; it must be a whole number from 1",
+    ]
+
+
+@pytest.mark.parametrize("slip", ["bargein", "barge-in", "Barge_In", "BARGEIN", "barge_inn"])
+def test_a_table_under_a_name_that_is_almost_right_does_not_pass(slip: str) -> None:
+    file = TomlFile.parse(f"[{slip}]\nmin_words = 3", name="x.toml")
+    file.root.section("barge_in").whole("min_words", 1)
+    file.root.leave("agent", "model")
+    file.root.refuse_unknown()
+    assert told(file) == [f"1: [{slip}] is not known; did you mean barge_in?"]
+
+
 def test_a_table_that_is_not_there_has_no_line() -> None:
     file = TomlFile.parse("", name="x.toml")
     file.root.section("s").whole("a", 1, required=True)
@@ -125,8 +168,8 @@ def test_a_list_of_tables_is_read_one_by_one_and_a_problem_says_in_which() -> No
     assert [table.whole("whole", 7) for table in tables] == [1, 7]
     for table in tables:
         table.refuse_unknown()
-    tables[1].missing('"whole"')
-    assert told(file) == ["4: [s.list[2]] wohle is not known; did you mean whole?", '3: [s.list[2]] needs "whole"']
+    tables[0].missing('"half"')
+    assert told(file) == ["4: [s.list[2]] wohle is not known; did you mean whole?", '1: [s.list[1]] needs "half"']
 
 
 @pytest.mark.parametrize("text", ["list = 3", "list = [1]", "[s.list]"])

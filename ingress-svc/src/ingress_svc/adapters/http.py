@@ -30,7 +30,7 @@ def routes(
     webhook: VapiWebhook,
     llm: CustomLlm,
     tokens: Tokens | None,
-    missing: Callable[[], Sequence[str]],
+    waits_for: Callable[[], Sequence[str]],
     degraded: Callable[[], Sequence[str]],
     draining: Callable[[], bool],
     counters: Counters,
@@ -43,9 +43,9 @@ def routes(
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        waits_for = [*missing(), *(["drain"] if draining() else [])]
-        body = readiness_body(waits_for, degraded())
-        return web.Response(status=503 if waits_for else 200, text=body, content_type="application/json")
+        waiting = waits_for()
+        body = readiness_body(waiting, degraded())
+        return web.Response(status=503 if waiting else 200, text=body, content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=render(counters, gauges))
