@@ -33,10 +33,19 @@ def show_calls(out: Console, calls: Sequence[pb.CallSummary]) -> None:
         _print(out, _GAP.join(_padded(row, widths)), style=_style(call))
 
 
+def length_ms(call: pb.CallSummary) -> int | None:
+    """Return how long a call was: from when its first event came in to when its end did; None while it lives.
+
+    What comes later, such as the report, is no part of it.
+    """
+    return call.ended_at_ms - call.started_at_ms if call.ended_at_ms else None
+
+
 def _row(call: pb.CallSummary) -> tuple[str, ...]:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at_ms / 1000))
-    length = f"{(call.ended_at_ms - call.started_at_ms) / 1000:.1f} s" if call.ended_at_ms else ""
-    return printable(call.call_id), began, length, outcome_words(call.outcome), str(call.event_count)
+    length = length_ms(call)
+    shown = f"{length / 1000:.1f} s" if length is not None else ""
+    return printable(call.call_id), began, shown, outcome_words(call.outcome), str(call.event_count)
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class LogFile:
         self._file = path.open("ab", buffering=0)
 
     def write(self, line: bytes) -> None:
+        """Keep a line. On a full disk it is lost: whoever stopped reading would stop the service."""
+        with suppress(OSError, ValueError):
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
         if self._file.tell() >= self._limit_bytes:
             self._file.close()
             self._path.replace(self._path.with_suffix(".log.1"))

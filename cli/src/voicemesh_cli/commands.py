@@ -132,7 +132,8 @@ async def show_call(
     events = [event async for page in source.pages(call_id=call_id) for event in page]
     told = timeline.build(events)
     model = run.model_at(summary.started_at_ms, told.agent) if run else ""
-    render.show_timeline(out, told, call_id=call_id, outcome=summary.outcome, model=model)
+    length_ms = call_list.length_ms(summary)
+    render.show_timeline(out, told, call_id=call_id, outcome=summary.outcome, length_ms=length_ms, model=model)
 
 
 async def show_calls(source: LogSource, out: Console, *, limit: int, as_json: bool, file: TextIO) -> None:

@@ -29,12 +29,15 @@ def console(file: TextIO | None = None, env: Mapping[str, str] = os.environ) -> 
     return Console(file=file, highlight=False, emoji=False)
 
 
-def show_timeline(out: Console, timeline: Timeline, *, call_id: str, outcome: str, model: str = "") -> None:
-    """Print a whole call. ``model`` says what answered it; empty where that is not known."""
+def show_timeline(
+    out: Console, timeline: Timeline, *, call_id: str, outcome: str, length_ms: int | None = None, model: str = ""
+) -> None:
+    """Print a whole call. ``length_ms`` is None while it lives; ``model`` says what answered it; empty where that is
+    not known."""
     marks = _Marks(out)
     out.print()
     _say(out, Text.assemble(("call ", "dim"), (printable(call_id), "bold")))
-    _say(out, Text.assemble((_ending(timeline, outcome), "bold"), (f", {_numbers(timeline)}", "dim")))
+    _say(out, Text.assemble((_ending(timeline, outcome, length_ms), "bold"), (f", {_numbers(timeline)}", "dim")))
     if timeline.agent:
         _say(out, Text(f"agent: {printable(timeline.agent)}", style="dim"))
     if model:
@@ -73,8 +76,8 @@ def _say(out: Console, text: Text) -> None:
         out.print(Text.assemble(" ", line))
 
 
-def _ending(timeline: Timeline, outcome: str) -> str:
-    length = f"{timeline.length_ms / 1000:.1f} s"
+def _ending(timeline: Timeline, outcome: str, length_ms: int | None) -> str:
+    length = f"{(timeline.so_far_ms if length_ms is None else length_ms) / 1000:.1f} s"
     return f"{outcome_words(outcome)} after {length}" if outcome else f"live, {length} so far"
 
 

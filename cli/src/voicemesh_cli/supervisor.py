@@ -120,7 +120,11 @@ class Supervisor:
             child = Child(service, self._logs[service.name], self._say)
             await child.start()
             self._children[service.name] = child
-        self._on_started({name: started.pid for name, started in self._children.items()})
+        try:
+            self._on_started({name: started.pid for name, started in self._children.items()})
+        except OSError as error:
+            # It runs, whoever may not know it.
+            self._say(f"{service.name} runs, and that cannot be noted ({error.strerror or error})")
 
     async def _keep(self, service: Service) -> None:
         """Start ``service`` again as often as it dies."""
@@ -140,10 +144,22 @@ class Supervisor:
             if delay_s:
                 self._say(f"{service.name} died ({how_it_ended(code)}); starting it again in {delay_s:g} s")
                 await asyncio.sleep(delay_s)
+            while not self._is_ending and (problem := await self._restarted(service)):
+                delay_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
+                deaths += 1
+                self._say(f"{service.name} cannot be started ({problem}); trying again in {delay_s:g} s")
+                await asyncio.sleep(delay_s)
             if self._is_ending:
                 return None
-            await self._start(service)
             self._say(f"{service.name} died ({how_it_ended(code)}); restarted")
+
+    async def _restarted(self, service: Service) -> str:
+        """Start ``service`` again. Returns why that cannot be now (no process, no memory, no descriptor), or ""."""
+        try:
+            await self._start(service)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
     def _refuse(self, why: str) -> None:
         """Let `start` give up, if it still waits."""

@@ -78,7 +78,8 @@ class Timeline:
 
     rows: tuple[Row, ...]
     turns: tuple[TurnHops, ...]
-    length_ms: int
+    so_far_ms: int
+    """From the first event to the last."""
     events: int
     generations: int
     cut: int
@@ -306,7 +307,7 @@ def build(events: Iterable[pb.LoggedEvent]) -> Timeline:
     return Timeline(
         rows=tuple(story.rows),
         turns=tuple(story.turns),
-        length_ms=ordered[-1].event.at_ms - start_ms if ordered else 0,
+        so_far_ms=ordered[-1].event.at_ms - start_ms if ordered else 0,
         events=len(ordered),
         generations=len(story.generations),
         cut=len(cut),

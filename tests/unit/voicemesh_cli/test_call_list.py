@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 
 import pytest
+from fakes.call_log import event, log
 from rich.console import Console
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh_cli import render
-from voicemesh_cli.call_list import show_calls
+from voicemesh_cli.call_list import length_ms, show_calls
+from voicemesh_cli.timeline import build
 from voicemesh_cli.words import counted
 
 LONG = "vapi:84724303-5a0d-4211-9373-f9dd5d0737b7"
@@ -29,6 +31,16 @@ def _in_a_pipe(*calls: pb.CallSummary) -> list[str]:
     file = io.StringIO()
     show_calls(render.console(file, {}), calls)
     return file.getvalue().splitlines()
+
+
+def test_a_call_is_as_long_in_the_list_as_in_its_timeline() -> None:
+    (logged,) = log(event(40_000, report=pb.CallReported(ended_reason="customer-ended-call")))
+    file = io.StringIO()
+    render.show_timeline(
+        render.console(file, {}), build([logged]), call_id=LONG, outcome=DONE.outcome, length_ms=length_ms(DONE)
+    )
+    assert "caller hung up after 25.0 s" in file.getvalue()
+    assert "25.0 s   caller hung up" in _in_a_pipe(DONE)[1]
 
 
 def test_a_live_call_has_no_length_and_says_that_it_lives() -> None:

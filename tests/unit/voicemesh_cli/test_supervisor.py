@@ -134,6 +134,34 @@ async def test_a_service_that_keeps_dying_is_started_again_with_growing_pauses(s
     assert stage.said[0] == "session died (exit 1); restarted"
 
 
+async def test_a_service_that_cannot_be_started_again_just_now_is_tried_until_it_can(stage: _Stage) -> None:
+    supervisor = stage.supervisor(session=SERVES)
+    await _start(supervisor)
+    await stage.until_up("session")
+    env = supervisor._services[0].env
+    assert isinstance(env, dict)
+    env["TOO_BIG"] = "x" * 3_000_000
+    os.kill(stage.pids["session"], signal.SIGKILL)
+    await stage.until(lambda: any("Argument list too long" in line for line in stage.said))
+    assert stage.said[0] == "session cannot be started (Argument list too long); trying again in 0.5 s"
+    del env["TOO_BIG"]
+    await stage.until(lambda: stage.log("session").count("session up") == 2)
+    assert stage.said[-1] == "session died (signal 9); restarted"
+
+
+async def test_a_full_disk_stops_no_service_and_starts_none_twice(stage: _Stage) -> None:
+    def full(pids: dict[str, int]) -> None:
+        stage._note(pids)
+        raise OSError(28, "No space left on device")
+
+    supervisor = stage.supervisor(session=SERVES)
+    supervisor._on_started = full
+    await _start(supervisor)
+    await stage.until_up("session")
+    assert stage.said == ["session runs, and that cannot be noted (No space left on device)"]
+    assert stage.starts == 1
+
+
 async def test_a_service_that_refuses_its_settings_ends_the_start_with_its_own_words(stage: _Stage) -> None:
     supervisor = stage.supervisor(session=SERVES, ingress=REFUSES)
     with pytest.raises(CannotStart, match="ingress refuses its settings: VOICEMESH_X='soon' is not a number"):
@@ -245,6 +273,12 @@ async def test_services_die_with_a_supervisor_that_was_killed(tmp_path: Path) ->
     process.kill()
     await process.wait()
     await _Stage(tmp_path).until(lambda: not _is_alive(pid))
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_no_more() -> None:
+    log = LogFile(Path("/dev/full"), 100)
+    log.write(b"line")
+    log.close()
 
 
 def test_a_log_file_that_has_grown_to_its_limit_is_begun_anew_and_one_old_one_is_kept(tmp_path: Path) -> None:
