@@ -49,9 +49,9 @@ def started(at_ms: int, generation: int) -> pb.CallEvent:
     return event(at_ms, generation_started=pb.GenerationStarted(generation=generation))
 
 
-def ended(at_ms: int, generation: int, said: str, *, tokens: tuple[int, int] = (0, 0)) -> pb.CallEvent:
+def ended(at_ms: int, generation: int, said: str, *, tokens: tuple[int, int] = (0, 0), model: str = "") -> pb.CallEvent:
     body = pb.GenerationEnded(
-        generation=generation, said_text=said, prompt_tokens=tokens[0], completion_tokens=tokens[1]
+        generation=generation, said_text=said, prompt_tokens=tokens[0], completion_tokens=tokens[1], model=model
     )
     return event(at_ms, generation_ended=body)
 

@@ -100,6 +100,7 @@ class Script:
     """With this status, once the pieces are out."""
     finish: Any = llm_pb2.FINISH_STOP
     tool_calls: Sequence[llm_pb2.ToolCall] = ()
+    model: str = "openai/gpt-x"
     counts: tuple[int, int] = (0, 0)
     """Tokens in the prompt and in the answer."""
 
@@ -162,7 +163,9 @@ class FakeLlm(llm_pb2_grpc.LlmServiceServicer):
         if script.fails is not None:
             await context.abort(script.fails, "scripted/none: scripted failure")
         prompt, completion = script.counts
-        done = llm_pb2.Finished(finish=script.finish, prompt_tokens=prompt, completion_tokens=completion)
+        done = llm_pb2.Finished(
+            finish=script.finish, model=script.model, prompt_tokens=prompt, completion_tokens=completion
+        )
         await context.write(llm_pb2.GenerateResponse(finished=done))
 
     async def _say(self, script: Script, generation: Generation, context: Any) -> None:

@@ -61,7 +61,7 @@ async def _run(given: argparse.Namespace, config: Config) -> int:
                 target = commands.target_of(run, os.environ, url=given.url, secret_file=given.secret_file)
                 recorded = commands.read_recording(given.file)
                 await commands.play_and_show(
-                    recorded, target, source, run=run, speed=given.speed, call_id=given.call_id, out=render.console()
+                    recorded, target, source, speed=given.speed, call_id=given.call_id, out=render.console()
                 )
             case "events":
                 call_id = full_call_id(given.call) if given.call else ""
@@ -69,7 +69,7 @@ async def _run(given: argparse.Namespace, config: Config) -> int:
             case "calls" if given.id and given.json:
                 await commands.show_summary(source, full_call_id(given.id), sys.stdout)
             case "calls" if given.id:
-                await commands.show_call(source, full_call_id(given.id), render.console(), run=run)
+                await commands.show_call(source, full_call_id(given.id), render.console())
             case "calls":
                 await commands.show_calls(
                     source, render.console(), limit=given.limit, as_json=given.json, file=sys.stdout

@@ -77,15 +77,11 @@ async def play_and_show(
     target: Target,
     source: LogSource,
     *,
-    run: Run | None,
     speed: float,
     call_id: str | None,
     out: Console,
 ) -> Played:
-    """Play a call, then print its timeline from the durable log. Raises PlayFailed, LogUnavailable.
-
-    ``run`` is the mesh that runs here, which need not be the one that is played to.
-    """
+    """Play a call, then print its timeline from the durable log. Raises PlayFailed, LogUnavailable."""
     with out.status("") as status:
         watch = _Watch(status)
         played = await play(recorded, target, speed=speed, call_id=call_id, on_message=watch.take)
@@ -95,8 +91,7 @@ async def play_and_show(
         raise PlayFailed(f"{len(refused)} of {len(played.deliveries)} webhooks were refused; {first.kind}: {how}")
     if all(delivery.status == 0 for delivery in played.deliveries):
         raise PlayFailed("the call has nothing that could be sent")
-    here = run if run and run.url == target.url else None
-    await show_call(source, full_call_id(played.call_id), out, run=here, settle_s=_SETTLE_S)
+    await show_call(source, full_call_id(played.call_id), out, settle_s=_SETTLE_S)
     return played
 
 
@@ -107,20 +102,15 @@ async def play_sample(run: Run, env: Mapping[str, str]) -> None:
     source = LogSource(target=run.targets["session-svc"], store=run.store)
     try:
         target = target_of(run, env)
-        await play_and_show(read_recording(SAMPLE), target, source, run=run, speed=1.0, call_id=None, out=out)
+        await play_and_show(read_recording(SAMPLE), target, source, speed=1.0, call_id=None, out=out)
     except (PlayFailed, LogUnavailable, NotFound, ConfigError) as error:
         print(f"voicemesh: the sample call failed: {error}", file=sys.stderr, flush=True)
     finally:
         await source.close()
 
 
-async def show_call(
-    source: LogSource, call_id: str, out: Console, *, run: Run | None = None, settle_s: float = 0.0
-) -> None:
-    """Print the timeline of a call, after waiting at most ``settle_s`` for its end. Raises NotFound.
-
-    ``run`` is the mesh that the call was with, as far as that is known: it knows which model answers.
-    """
+async def show_call(source: LogSource, call_id: str, out: Console, *, settle_s: float = 0.0) -> None:
+    """Print the timeline of a call, after waiting at most ``settle_s`` for its end. Raises NotFound."""
     summary = await _summary(source, call_id)
     loop = asyncio.get_running_loop()
     until_s = loop.time() + settle_s
@@ -131,9 +121,8 @@ async def show_call(
         raise NotFound(f"there is no call {call_id}; `voicemesh calls` lists them")
     events = [event async for page in source.pages(call_id=call_id) for event in page]
     told = timeline.build(events)
-    model = run.model_at(summary.started_at_ms, told.agent) if run else ""
     length_ms = call_list.length_ms(summary)
-    render.show_timeline(out, told, call_id=call_id, outcome=summary.outcome, length_ms=length_ms, model=model)
+    render.show_timeline(out, told, call_id=call_id, outcome=summary.outcome, length_ms=length_ms)
 
 
 async def show_calls(source: LogSource, out: Console, *, limit: int, as_json: bool, file: TextIO) -> None:

@@ -26,6 +26,7 @@ OPEN_TEXT = frozenset(
         "ChatMessage.role",
         "ChatMessage.tool_call_id",
         "GenerationStarted.attachment_id",
+        "GenerationEnded.model",
         "GenerationCut.rule",
         "AttachmentClosed.attachment_id",
         "CutRequested.rule",

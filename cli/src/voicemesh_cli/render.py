@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from voicemesh_cli.timeline import HopLine, Piece, Row, Timeline, TurnHops
-from voicemesh_cli.words import counted, outcome_words, printable
+from voicemesh_cli.words import counted, model_words, outcome_words, printable
 
 _PLAIN_COLUMNS = 100
 _TEXT_COLUMN = 17
@@ -30,18 +30,17 @@ def console(file: TextIO | None = None, env: Mapping[str, str] = os.environ) -> 
 
 
 def show_timeline(
-    out: Console, timeline: Timeline, *, call_id: str, outcome: str, length_ms: int | None = None, model: str = ""
+    out: Console, timeline: Timeline, *, call_id: str, outcome: str, length_ms: int | None = None
 ) -> None:
-    """Print a whole call. ``length_ms`` is None while it lives; ``model`` says what answered it; empty where that is
-    not known."""
+    """Print a whole call. ``length_ms`` is None while it lives."""
     marks = _Marks(out)
     out.print()
     _say(out, Text.assemble(("call ", "dim"), (printable(call_id), "bold")))
     _say(out, Text.assemble((_ending(timeline, outcome, length_ms), "bold"), (f", {_numbers(timeline)}", "dim")))
     if timeline.agent:
         _say(out, Text(f"agent: {printable(timeline.agent)}", style="dim"))
-    if model:
-        _say(out, Text(f"model: {printable(model)}", style="dim"))
+    if timeline.models:
+        _say(out, Text(f"model: {'; '.join(printable(model_words(model)) for model in timeline.models)}", style="dim"))
     out.print()
     for row in timeline.rows:
         _show_row(out, row, marks)

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 
@@ -29,17 +29,6 @@ class Run:
     """Process ids of the services."""
     side_ports: dict[str, str] = field(default_factory=dict)
     """host:port at which each inner service answers /metrics, /healthz and /readyz; empty where that is off."""
-    model: str = ""
-    """The models that llm-svc has read from the agent file, for a person; empty where that is not known."""
-    model_since_ms: int = 0
-    """When llm-svc read them: what answered calls that began before is not known."""
-    model_agent: str = ""
-    """NAME@VERSION of the agent whose models they are."""
-
-    def model_at(self, at_ms: int, agent: str) -> str:
-        """Return what answers a call of ``agent`` that began at ``at_ms``; empty where that is not known."""
-        is_it = at_ms >= self.model_since_ms and agent in ("", self.model_agent)
-        return self.model if is_it else ""
 
 
 class StateDir:
@@ -117,8 +106,11 @@ class StateDir:
     def read_run(self) -> Run | None:
         """Return what runs here, or ran here and was killed; None where nothing does."""
         try:
-            return Run(**json.loads((self.path / "run.json").read_text(encoding="utf-8")))
+            told = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            known = {one.name for one in fields(Run)}
+            # Of another version's mesh, which may have more to tell.
+            return Run(**{name: value for name, value in told.items() if name in known})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StateDirError(f"{self.path / 'run.json'} cannot be read: {error}") from error

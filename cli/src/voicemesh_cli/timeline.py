@@ -5,6 +5,7 @@ Pure: events in, rows out. It shows what the log says and nothing else; the orde
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -91,6 +92,8 @@ class Timeline:
     tokens_in: int = 0
     """Of the prompts, as far as providers told; of a generation that was cut none does."""
     tokens_out: int = 0
+    models: tuple[str, ...] = ()
+    """The models that answered, with their providers, the one with most answers first."""
 
 
 _PATH = (
@@ -134,6 +137,7 @@ class _Story:
     start_ms: int
     rows: list[Row] = field(default_factory=list)
     turns: list[TurnHops] = field(default_factory=list)
+    models: Counter[str] = field(default_factory=Counter)
     voices: list[_Voice] = field(default_factory=list)
     generations: dict[int, _Generation] = field(default_factory=dict)
     caller_from_ms: int | None = None
@@ -233,6 +237,8 @@ class _Story:
         generation = self.generation(ended.generation, at_ms)
         generation.said = ended.said_text
         generation.tokens_in, generation.tokens_out = ended.prompt_tokens, ended.completion_tokens
+        if ended.model:
+            self.models[ended.model] += 1
         if ended.finish == pb.FINISH_REASON_FAILED:
             self.add("mesh", at_ms, f"generation {ended.generation} failed: the model broke off")
 
@@ -315,6 +321,7 @@ def build(events: Iterable[pb.LoggedEvent]) -> Timeline:
         agent=_agent(ordered),
         tokens_in=sum(g.tokens_in for g in generations),
         tokens_out=sum(g.tokens_out for g in generations),
+        models=tuple(model for model, _ in story.models.most_common()),
     )
 
 

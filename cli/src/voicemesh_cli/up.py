@@ -8,7 +8,6 @@ import random
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,7 +18,6 @@ from svc_runtime.config import is_set
 from voicemesh_cli.child import Service
 from voicemesh_cli.commands import play_sample
 from voicemesh_cli.config import SECRET, Config
-from voicemesh_cli.model import described, reference
 from voicemesh_cli.preflight import complaints
 from voicemesh_cli.state_dir import Run, StateDir
 from voicemesh_cli.supervisor import CannotStart, Supervisor, told
@@ -162,11 +160,6 @@ class _Mesh:
             return False
 
     def _write_run(self, pids: dict[str, int]) -> None:
-        if pids.get(_LLM) != self._run.pids.get(_LLM):
-            # llm-svc reads the file when it starts.
-            model, agent = described(self._config.agent_file), reference(self._config.agent_file)
-            since_ms = time.time_ns() // 1_000_000
-            self._run = replace(self._run, model=model, model_since_ms=since_ms, model_agent=agent)
         self._run = replace(self._run, pids=pids)
         self._state.write_run(self._run)
 

@@ -16,3 +16,9 @@ def counted(number: int, thing: str) -> str:
 def outcome_words(outcome: str) -> str:
     """Return how a call ended, `live` for one that has not."""
     return printable(outcome).replace("_", " ") or "live"
+
+
+def model_words(model: str) -> str:
+    """Return a model's label, `PROVIDER/NAME`, with what it is where that is no language model."""
+    # Whoever reads an answer of the scripted model must not take it for what a language model would say.
+    return model + (" (plays a restaurant, no LLM)" if model.startswith("scripted/") else "")

@@ -180,6 +180,7 @@ async def test_the_real_openai_client_gets_the_token_counts_it_asks_for(at: Edge
         assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (21, 6, 27)
     assert [bool(chunk.choices) for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
     await until(recorded(at, "generation_ended"))
+    assert {ended.model for ended in at.mesh.session.of("generation_ended")} == {"openai/gpt-x"}
     assert [(ended.prompt_tokens, ended.completion_tokens) for ended in at.mesh.session.of("generation_ended")] == [
         (21, 6),
         (21, 6),

@@ -82,6 +82,11 @@ def test_tokens_leave_as_they_come_and_only_the_first_tells_that_playout_began()
     assert output.token(1, ", then.") == [Write("a", 1, ", then.")]
 
 
+def test_the_record_names_the_model_that_answered() -> None:
+    output = running(said="For when?")
+    assert of(output.finished(1, Finish.STOP, model="a/b"), Ended) == [Ended(1, 1, "For when?", model="a/b")]
+
+
 def test_an_empty_token_is_nothing_said() -> None:
     assert running().token(1, "") == []
 

@@ -103,12 +103,22 @@ def test_no_line_is_wider_than_its_terminal_and_hops_stand_below_one_another(col
 
 def test_a_call_is_headed_by_how_it_ended_and_by_what_answered_it() -> None:
     file = io.StringIO()
-    timeline = build(log(answered(), started(10, 1)))
-    render.show_timeline(render.console(file, {}), timeline, call_id="vapi:c", outcome="", model="a/b (no LLM)")
-    render.show_timeline(render.console(file, {}), timeline, call_id="vapi:c", outcome="failed_mesh")
+    begun = [answered(), started(10, 1)]
+    render.show_timeline(
+        render.console(file, {}), build(log(*begun, ended(20, 1, "Hi.", model="a/b"))), call_id="vapi:c", outcome=""
+    )
+    render.show_timeline(render.console(file, {}), build(log(*begun)), call_id="vapi:c", outcome="failed_mesh")
     assert file.getvalue().count("model:") == 1
-    assert " live, 0.0 s so far, 1 generation, 2 events\n model: a/b (no LLM)\n" in file.getvalue()
+    assert " live, 0.0 s so far, 1 generation, 3 events\n model: a/b\n" in file.getvalue()
     assert " failed mesh after 0.0 s, 1 generation, 2 events\n\n" in file.getvalue()
+
+
+def test_all_models_that_answered_are_named_and_the_scripted_one_as_what_it_is() -> None:
+    file = io.StringIO()
+    models = ["scripted/booking", "openai/gpt-4.1-mini", "openai/gpt-4.1-mini", ""]
+    events = [ended(at, at, "Hi.", model=model) for at, model in enumerate(models, start=1)]
+    render.show_timeline(render.console(file, {}), build(log(*events)), call_id="vapi:c", outcome="")
+    assert " model: openai/gpt-4.1-mini; scripted/booking (plays a restaurant, no LLM)\n" in file.getvalue()
 
 
 def test_a_call_is_headed_by_the_agent_that_the_log_named_first() -> None:

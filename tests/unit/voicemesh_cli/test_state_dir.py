@@ -60,10 +60,9 @@ def test_a_log_of_an_older_version_is_used_further_and_never_left_unread_in_sile
     assert (state.store, state.unread_store) == (newer, older)
 
 
-def test_of_a_call_from_before_this_run_no_model_is_claimed() -> None:
-    run = Run(7, "", {}, "", model="scripted/booking", model_since_ms=5_000, model_agent="default@1")
-    assert [run.model_at(at_ms, "default@1") for at_ms in (4_999, 5_000)] == ["", "scripted/booking"]
-    assert [run.model_at(5_000, agent) for agent in ("", "default@2", "sales@1")] == ["scripted/booking", "", ""]
+def test_a_run_of_another_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"pid": 7, "url": "u", "targets": {}, "store": "s", "model": "a/b"}')
+    assert StateDir(tmp_path).read_run() == Run(7, "u", {}, "s")
 
 
 def test_a_damaged_run_file_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -369,7 +369,7 @@ class Calls:
                 token(f" {apology}" if call.output.voice and call.output.voice.sent else apology)
             if ending.parting is not None:
                 self.partings.wait(call.call_id, effect.generation, ending.parting)
-            self._carry_out(call, call.output.finished(effect.generation, ending.finish, ending.usage))
+            self._carry_out(call, call.output.finished(effect.generation, ending.finish, ending.usage, ending.model))
             first_ns = attachment.first_text_ns
             added_us = (first_ns - attachment.received_ns) // 1000 - provider_first_token_us
             # Text that left before the provider's first token was a filler.

@@ -124,7 +124,7 @@ class Generate:
                         elif kind == "finished":
                             done = piece.finished
                             finish = _FINISH.get(done.finish, Finish.FAILED)
-                            return Ending(finish, _usage(done), done.provider_first_token_us)
+                            return Ending(finish, _usage(done), done.provider_first_token_us, model=done.model)
             except TimeoutError:
                 error = "timeout"
             except grpc.aio.AioRpcError as failed:

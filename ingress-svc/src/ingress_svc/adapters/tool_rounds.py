@@ -42,6 +42,8 @@ class Ending(NamedTuple):
     """0 where it is unknown, or says nothing of what the caller waited for."""
     parting: Parting | None = None
     """What is to be done to the call when the last words were heard."""
+    model: str = ""
+    """Which answered last, with its provider; "" where none has come to its end."""
 
 
 FAILED = Ending(Finish.FAILED)

@@ -202,6 +202,7 @@ def report_event(
         event.generation_ended.generation = report.generation
         event.generation_ended.said_text = report.said_text
         event.generation_ended.finish = _FINISH[report.finish]
+        event.generation_ended.model = report.model
         if report.usage is not None:
             event.generation_ended.prompt_tokens = report.usage.prompt
             event.generation_ended.completion_tokens = report.usage.completion

@@ -134,6 +134,7 @@ class Ended:
     said_text: str = field(repr=False)
     finish: Finish = Finish.STOP
     usage: Usage | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

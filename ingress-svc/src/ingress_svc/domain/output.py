@@ -130,12 +130,12 @@ class Output:
         voice.calls.append(piece)
         return [piece]
 
-    def finished(self, generation: int, finish: Finish, usage: Usage | None = None) -> list[Effect]:
-        """The model has said all, or has failed after the words that stand at the end."""
+    def finished(self, generation: int, finish: Finish, usage: Usage | None = None, model: str = "") -> list[Effect]:
+        """The model has said all, or has failed after the words that stand at the end. ``model`` names it."""
         voice = self._thinking(generation)
         if voice is None:
             return []
-        voice.usage = usage
+        voice.usage, voice.model = usage, model
         if voice.aside is not None:
             return self._gathered(voice, voice.aside, finish)
         voice.finish = finish

@@ -41,6 +41,8 @@ class Voice:
     finish: Finish | None = None
     """How it ended; None while the model runs, or its answer waits to be said."""
     usage: Usage | None = None
+    model: str = ""
+    """Which has answered, with its provider; "" where none has come to its end."""
     sent: list[str] = field(default_factory=list)
     """Text as it was sent."""
     held: str = ""
@@ -93,7 +95,7 @@ class Voice:
         return PlayoutChanged(self.generation, PlayoutState.OVER, self.answers_until_ms)
 
     def ended(self) -> Ended:
-        return Ended(self.generation, self.turn, self.said_text, self.finish or Finish.STOP, self.usage)
+        return Ended(self.generation, self.turn, self.said_text, self.finish or Finish.STOP, self.usage, self.model)
 
     def let_go(self) -> None:
         """The answer aside counts as said, behind the filler."""

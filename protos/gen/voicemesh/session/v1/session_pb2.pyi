@@ -202,18 +202,20 @@ class GenerationStarted(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., attachment_id: _Optional[str] = ...) -> None: ...
 
 class GenerationEnded(_message.Message):
-    __slots__ = ("generation", "said_text", "finish", "prompt_tokens", "completion_tokens")
+    __slots__ = ("generation", "said_text", "finish", "prompt_tokens", "completion_tokens", "model")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SAID_TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     generation: int
     said_text: str
     finish: FinishReason
     prompt_tokens: int
     completion_tokens: int
-    def __init__(self, generation: _Optional[int] = ..., said_text: _Optional[str] = ..., finish: _Optional[_Union[FinishReason, str]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ...) -> None: ...
+    model: str
+    def __init__(self, generation: _Optional[int] = ..., said_text: _Optional[str] = ..., finish: _Optional[_Union[FinishReason, str]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
 
 class GenerationCut(_message.Message):
     __slots__ = ("generation", "said_text", "heard_text", "dropped_ms", "reason", "spoken_at_ms", "rule")
