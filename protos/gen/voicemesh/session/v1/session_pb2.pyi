@@ -42,6 +42,13 @@ class ToolOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_OUTCOME_FAILED: _ClassVar[ToolOutcome]
     TOOL_OUTCOME_UNKNOWN: _ClassVar[ToolOutcome]
     TOOL_OUTCOME_NOT_RUN: _ClassVar[ToolOutcome]
+
+class ReportResult(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPORT_RESULT_UNSPECIFIED: _ClassVar[ReportResult]
+    REPORT_RESULT_DELIVERED: _ClassVar[ReportResult]
+    REPORT_RESULT_AGAIN: _ClassVar[ReportResult]
+    REPORT_RESULT_REFUSED: _ClassVar[ReportResult]
 CALL_PHASE_UNSPECIFIED: CallPhase
 CALL_PHASE_RINGING: CallPhase
 CALL_PHASE_IN_PROGRESS: CallPhase
@@ -64,6 +71,10 @@ TOOL_OUTCOME_DONE: ToolOutcome
 TOOL_OUTCOME_FAILED: ToolOutcome
 TOOL_OUTCOME_UNKNOWN: ToolOutcome
 TOOL_OUTCOME_NOT_RUN: ToolOutcome
+REPORT_RESULT_UNSPECIFIED: ReportResult
+REPORT_RESULT_DELIVERED: ReportResult
+REPORT_RESULT_AGAIN: ReportResult
+REPORT_RESULT_REFUSED: ReportResult
 
 class ConverseRequest(_message.Message):
     __slots__ = ("hello", "events", "floor_seq", "heartbeat", "bye")
@@ -96,7 +107,7 @@ class ConverseResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[_stream_pb2.Welcome, _Mapping]] = ..., acked_seqs: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[_stream_pb2.EventError, _Mapping]]] = ..., items: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., heartbeat: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class CallEvent(_message.Message):
-    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "control_url", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "tool_asked", "tool_ended", "expired")
+    __slots__ = ("seq", "event_id", "call_id", "at_ms", "received_at_ms", "trace", "has_reporter_time", "agent", "control_url", "call_status", "words", "speech", "interrupted", "history", "agent_silent", "report", "answer_requested", "generation_started", "generation_ended", "generation_cut", "attachment_closed", "cut_requested", "turn_ended", "tool_asked", "tool_ended", "report_tried", "expired")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +133,7 @@ class CallEvent(_message.Message):
     TURN_ENDED_FIELD_NUMBER: _ClassVar[int]
     TOOL_ASKED_FIELD_NUMBER: _ClassVar[int]
     TOOL_ENDED_FIELD_NUMBER: _ClassVar[int]
+    REPORT_TRIED_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     seq: int
     event_id: str
@@ -148,8 +160,9 @@ class CallEvent(_message.Message):
     turn_ended: _call_pb2.TurnEnded
     tool_asked: ToolAsked
     tool_ended: ToolEnded
+    report_tried: ReportTried
     expired: CallExpired
-    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., control_url: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., tool_asked: _Optional[_Union[ToolAsked, _Mapping]] = ..., tool_ended: _Optional[_Union[ToolEnded, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., event_id: _Optional[str] = ..., call_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., received_at_ms: _Optional[int] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., has_reporter_time: _Optional[bool] = ..., agent: _Optional[str] = ..., control_url: _Optional[str] = ..., call_status: _Optional[_Union[CallStatus, _Mapping]] = ..., words: _Optional[_Union[_call_pb2.Words, _Mapping]] = ..., speech: _Optional[_Union[_call_pb2.SpeechEdge, _Mapping]] = ..., interrupted: _Optional[_Union[_call_pb2.ProviderInterrupted, _Mapping]] = ..., history: _Optional[_Union[HistoryReported, _Mapping]] = ..., agent_silent: _Optional[_Union[AgentSilent, _Mapping]] = ..., report: _Optional[_Union[CallReported, _Mapping]] = ..., answer_requested: _Optional[_Union[AnswerRequested, _Mapping]] = ..., generation_started: _Optional[_Union[GenerationStarted, _Mapping]] = ..., generation_ended: _Optional[_Union[GenerationEnded, _Mapping]] = ..., generation_cut: _Optional[_Union[GenerationCut, _Mapping]] = ..., attachment_closed: _Optional[_Union[AttachmentClosed, _Mapping]] = ..., cut_requested: _Optional[_Union[CutRequested, _Mapping]] = ..., turn_ended: _Optional[_Union[_call_pb2.TurnEnded, _Mapping]] = ..., tool_asked: _Optional[_Union[ToolAsked, _Mapping]] = ..., tool_ended: _Optional[_Union[ToolEnded, _Mapping]] = ..., report_tried: _Optional[_Union[ReportTried, _Mapping]] = ..., expired: _Optional[_Union[CallExpired, _Mapping]] = ...) -> None: ...
 
 class CallStatus(_message.Message):
     __slots__ = ("phase", "ended_reason", "provider_call_sid")
@@ -174,12 +187,14 @@ class AgentSilent(_message.Message):
     def __init__(self) -> None: ...
 
 class CallReported(_message.Message):
-    __slots__ = ("ended_reason", "duration_ms")
+    __slots__ = ("ended_reason", "duration_ms", "cost_usd")
     ENDED_REASON_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
     ended_reason: str
     duration_ms: int
-    def __init__(self, ended_reason: _Optional[str] = ..., duration_ms: _Optional[int] = ...) -> None: ...
+    cost_usd: float
+    def __init__(self, ended_reason: _Optional[str] = ..., duration_ms: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class AnswerRequested(_message.Message):
     __slots__ = ("attachment_id", "ingress_id", "messages", "user_message_count")
@@ -283,6 +298,18 @@ class ToolEnded(_message.Message):
     duration_ms: int
     def __init__(self, key: _Optional[str] = ..., ask_id: _Optional[str] = ..., outcome: _Optional[_Union[ToolOutcome, str]] = ..., text: _Optional[str] = ..., duration_ms: _Optional[int] = ...) -> None: ...
 
+class ReportTried(_message.Message):
+    __slots__ = ("attempt", "result", "retry_after_ms", "status")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    result: ReportResult
+    retry_after_ms: int
+    status: int
+    def __init__(self, attempt: _Optional[int] = ..., result: _Optional[_Union[ReportResult, str]] = ..., retry_after_ms: _Optional[int] = ..., status: _Optional[int] = ...) -> None: ...
+
 class CallExpired(_message.Message):
     __slots__ = ("idle_ms",)
     IDLE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -290,7 +317,7 @@ class CallExpired(_message.Message):
     def __init__(self, idle_ms: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent", "run_tool", "take_tool_result", "take_control")
+    __slots__ = ("command_id", "call_id", "trace", "start_generation", "cut_generation", "move_output", "replay_answer", "refuse_answer", "name_agent", "run_tool", "take_tool_result", "take_control", "report_call")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
@@ -303,6 +330,7 @@ class Command(_message.Message):
     RUN_TOOL_FIELD_NUMBER: _ClassVar[int]
     TAKE_TOOL_RESULT_FIELD_NUMBER: _ClassVar[int]
     TAKE_CONTROL_FIELD_NUMBER: _ClassVar[int]
+    REPORT_CALL_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     call_id: str
     trace: _call_pb2.TraceContext
@@ -315,7 +343,8 @@ class Command(_message.Message):
     run_tool: RunTool
     take_tool_result: TakeToolResult
     take_control: TakeControl
-    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ..., run_tool: _Optional[_Union[RunTool, _Mapping]] = ..., take_tool_result: _Optional[_Union[TakeToolResult, _Mapping]] = ..., take_control: _Optional[_Union[TakeControl, _Mapping]] = ...) -> None: ...
+    report_call: ReportCall
+    def __init__(self, command_id: _Optional[str] = ..., call_id: _Optional[str] = ..., trace: _Optional[_Union[_call_pb2.TraceContext, _Mapping]] = ..., start_generation: _Optional[_Union[StartGeneration, _Mapping]] = ..., cut_generation: _Optional[_Union[CutGeneration, _Mapping]] = ..., move_output: _Optional[_Union[MoveOutput, _Mapping]] = ..., replay_answer: _Optional[_Union[ReplayAnswer, _Mapping]] = ..., refuse_answer: _Optional[_Union[RefuseAnswer, _Mapping]] = ..., name_agent: _Optional[_Union[NameAgent, _Mapping]] = ..., run_tool: _Optional[_Union[RunTool, _Mapping]] = ..., take_tool_result: _Optional[_Union[TakeToolResult, _Mapping]] = ..., take_control: _Optional[_Union[TakeControl, _Mapping]] = ..., report_call: _Optional[_Union[ReportCall, _Mapping]] = ...) -> None: ...
 
 class StartGeneration(_message.Message):
     __slots__ = ("turn", "generation", "attachment_id", "answers_until_ms", "messages", "agent")
@@ -352,6 +381,64 @@ class TakeToolResult(_message.Message):
     text: str
     ask_id: str
     def __init__(self, key: _Optional[str] = ..., outcome: _Optional[_Union[ToolOutcome, str]] = ..., text: _Optional[str] = ..., ask_id: _Optional[str] = ...) -> None: ...
+
+class ReportCall(_message.Message):
+    __slots__ = ("attempt", "not_before_ms", "agent", "outcome", "ended_reason", "started_at_ms", "answered_at_ms", "ended_at_ms", "duration_ms", "turns", "turn_count", "cut_count", "tools", "prompt_tokens", "completion_tokens", "cost_usd", "provider_reported")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_MS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ENDED_REASON_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    TURN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_REPORTED_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    not_before_ms: int
+    agent: str
+    outcome: str
+    ended_reason: str
+    started_at_ms: int
+    answered_at_ms: int
+    ended_at_ms: int
+    duration_ms: int
+    turns: _containers.RepeatedCompositeFieldContainer[ReportedTurn]
+    turn_count: int
+    cut_count: int
+    tools: _containers.RepeatedCompositeFieldContainer[ReportedTool]
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    provider_reported: bool
+    def __init__(self, attempt: _Optional[int] = ..., not_before_ms: _Optional[int] = ..., agent: _Optional[str] = ..., outcome: _Optional[str] = ..., ended_reason: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., answered_at_ms: _Optional[int] = ..., ended_at_ms: _Optional[int] = ..., duration_ms: _Optional[int] = ..., turns: _Optional[_Iterable[_Union[ReportedTurn, _Mapping]]] = ..., turn_count: _Optional[int] = ..., cut_count: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[ReportedTool, _Mapping]]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., provider_reported: _Optional[bool] = ...) -> None: ...
+
+class ReportedTurn(_message.Message):
+    __slots__ = ("party", "at_ms", "text")
+    PARTY_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    party: _call_pb2.Party
+    at_ms: int
+    text: str
+    def __init__(self, party: _Optional[_Union[_call_pb2.Party, str]] = ..., at_ms: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+
+class ReportedTool(_message.Message):
+    __slots__ = ("name", "turn", "outcome")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    turn: int
+    outcome: ToolOutcome
+    def __init__(self, name: _Optional[str] = ..., turn: _Optional[int] = ..., outcome: _Optional[_Union[ToolOutcome, str]] = ...) -> None: ...
 
 class NameAgent(_message.Message):
     __slots__ = ("agent",)

@@ -77,7 +77,7 @@ class SessionServiceServicer:
         for RunTool.
         4. A command without recorded effect is sent again when its ingress reopens the stream, when an event of its call
         comes a second time, and when another replica takes the slot over. Commands are idempotent by
-        (call, generation), (call, attachment) and (call, tool key).
+        (call, generation), (call, attachment), (call, tool key) and (call, report's attempt).
         5. A tool runs once. An ingress asks (`ToolAsked`), runs it only when told to (`RunTool`), and records what became
         of it (`ToolEnded`). Whoever asks for a key that is claimed is told what became of it (`TakeToolResult`): when it
         is known, or that it is lost. It asks again, each time with an event id of its own, until it is told.
