@@ -11,7 +11,7 @@ from itertools import count
 from session_svc.domain import events
 from session_svc.domain.call import Call, Policy
 from session_svc.domain.commands import Command
-from session_svc.domain.events import ChatMessage, CutReason, Event, Finish, Party, Phase, ToolOutcome
+from session_svc.domain.events import ChatMessage, CutReason, Event, Finish, Party, Phase, ReportResult, ToolOutcome
 from session_svc.domain.fold import step
 from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.type.v1 import call_pb2
@@ -136,6 +136,10 @@ def tool_ended(
     return ours(events.ToolEnded(key, ask_id, outcome, text), at_ms)
 
 
+def report_tried(attempt: int, at_ms: int, result: ReportResult, *, retry_after_ms: int = 0) -> Event:
+    return ours(events.ReportTried(attempt, result, retry_after_ms), at_ms)
+
+
 def closed(attachment: str, at_ms: int) -> Event:
     return ours(events.AttachmentClosed(attachment), at_ms)
 
@@ -198,8 +202,10 @@ def _put(message: pb.CallEvent, body: events.Body) -> None:
         case events.HistoryReported(tail):
             message.history.tail.extend(_chat(entry) for entry in tail)
             message.history.SetInParent()
-        case events.CallReported(reason):
-            message.report.ended_reason = reason
+        case events.CallReported(reason, duration_ms, cost_usd):
+            message.report.ended_reason, message.report.duration_ms = reason, duration_ms
+            if cost_usd is not None:
+                message.report.cost_usd = cost_usd
             message.report.SetInParent()
         case events.CallExpired(idle_ms):
             message.expired.idle_ms = idle_ms
@@ -219,10 +225,10 @@ def _put_output(message: pb.CallEvent, body: events.Body) -> None:
         case events.GenerationStarted(number, attachment_id):
             message.generation_started.generation = number
             message.generation_started.attachment_id = attachment_id
-        case events.GenerationEnded(number, said, finish):
-            message.generation_ended.generation = number
-            message.generation_ended.said_text = said
-            message.generation_ended.finish = _FINISH[finish]
+        case events.GenerationEnded(number, said, finish, prompt_tokens, completion_tokens):
+            over = message.generation_ended
+            over.generation, over.said_text, over.finish = number, said, _FINISH[finish]
+            over.prompt_tokens, over.completion_tokens = prompt_tokens, completion_tokens
         case events.GenerationCut(number, said, heard, reason, spoken_at_ms):
             gone = message.generation_cut
             gone.generation, gone.said_text, gone.reason, gone.spoken_at_ms = (
@@ -249,6 +255,10 @@ def _put_output(message: pb.CallEvent, body: events.Body) -> None:
             ended = message.tool_ended
             ended.key, ended.ask_id, ended.text = key, ask_id, text
             ended.outcome = getattr(pb, f"TOOL_OUTCOME_{outcome.name}")
+        case events.ReportTried(attempt, result, retry_after_ms):
+            tried = message.report_tried
+            tried.attempt, tried.retry_after_ms = attempt, retry_after_ms
+            tried.result = getattr(pb, f"REPORT_RESULT_{result.name}")
         case _:
             raise TypeError(f"no wire form for {type(body).__name__}")
 

@@ -76,7 +76,7 @@ def policy_in(file: TomlFile) -> Policy:
         for key, kind in _EXTRA.items()
     }
     section.refuse_unknown()
-    file.root.leave("agent", "match", "model", "slow_turn", "tools", "vapi")
+    file.root.leave("agent", "match", "model", "owner", "slow_turn", "tools", "vapi")
     file.root.refuse_unknown()
     names = [languages] if isinstance(languages, str) else languages
     return Policy(

@@ -76,7 +76,7 @@ def models_in(file: TomlFile) -> AgentModels:
     second = table.section("fallback")
     primary = _spec(table)
     fallback = _spec(second) if "fallback" in table.tables else None
-    file.root.leave("agent", "barge_in", "match", "slow_turn", "tools", "vapi")
+    file.root.leave("agent", "barge_in", "match", "owner", "slow_turn", "tools", "vapi")
     file.root.refuse_unknown()
     return AgentModels(primary, fallback)
 

@@ -21,7 +21,7 @@ from session_svc.adapters.retention import keep_forgetting
 from session_svc.adapters.servicer import SHAPE, Servicer
 from session_svc.adapters.sqlite_store import SqliteStore
 from session_svc.adapters.store import StoreFileError
-from session_svc.config import Config, agents, sync_of
+from session_svc.config import Config, agents, report_policy, sync_of
 
 
 async def main() -> None:
@@ -29,6 +29,7 @@ async def main() -> None:
     logs.setup("session-svc", config.log_level)
     counters = Counters()
     recorder = telemetry.recorder("session-svc", config.otlp_endpoint, counters=counters)
+    report_policy(config)
     shelf = agents(config, counters, KeptVersions(config.agent_versions, "session-svc"))
     try:
         store = await SqliteStore.open(config.store, synchronous=sync_of(config))
@@ -49,6 +50,8 @@ async def main() -> None:
         send=send,
         address=config.address or config.listen,
         most_calls=config.most_calls,
+        ingresses=lambda: [client_id for client_id, peer in feed.peers.items() if peer.connected],
+        report_try_ms=round(config.owner_timeout_s * 1000),
     )
     feed = Feed(
         SHAPE, table.handle, on_batch_end=table.end_of_batch, on_open=lambda peer: table.connected(peer.client_id)

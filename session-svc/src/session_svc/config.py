@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from svc_runtime.config import ConfigError, setting
@@ -12,7 +12,7 @@ from svc_runtime.metrics import Counters
 from svc_runtime.shelf_settings import ShelfSettings
 from svc_runtime.toml_file import TomlFile
 
-from session_svc.domain.call import Policy
+from session_svc.domain.call import Policy, ReportPolicy
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,27 @@ class Config(ShelfSettings):
         300.0,
         meaning="Seconds without any event after which a call is given up as abandoned. Idle, not age: a call of an "
         "hour is normal.",
+    )
+    report_wait_s: float = setting(
+        "VOICEMESH_REPORT_WAIT_S",
+        30.0,
+        meaning="Seconds after a call's end in which Vapi's end-of-call report is waited for; then the owner's system "
+        "is told without it (`[owner]` of an agent file).",
+    )
+    report_pauses_s: tuple[str, ...] = setting(
+        "VOICEMESH_REPORT_PAUSES_S",
+        ("1", "5", "30", "120", "600", "3600"),
+        meaning="Seconds between two tries to tell the owner's system, with commas; the last is for all that follow.",
+    )
+    report_give_up_h: float = setting(
+        "VOICEMESH_REPORT_GIVE_UP_H",
+        6.0,
+        meaning="Hours after the first try was due in which others are made. Less than VOICEMESH_RETENTION_H.",
+    )
+    owner_timeout_s: float = setting(
+        "VOICEMESH_OWNER_TIMEOUT_S",
+        10.0,
+        meaning="Seconds that one POST of a call's report to the owner's system may take.",
     )
     retention_h: float = setting(
         "VOICEMESH_RETENTION_H", 168.0, meaning="Hours for which ended calls and their log are kept; a week."
@@ -80,12 +101,43 @@ def agents(config: Config, counters: Counters, kept: KeptVersions | None = None)
     )
 
 
+def report_policy(config: Config) -> ReportPolicy:
+    """Return how reports of calls are sent where an agent has them sent. Raises ConfigError."""
+    try:
+        pauses_ms = tuple(round(float(pause) * 1000) for pause in config.report_pauses_s)
+    except (ValueError, OverflowError):
+        pauses_ms = ()
+    if not pauses_ms or min(pauses_ms) < 1:
+        raise ConfigError(
+            f"VOICEMESH_REPORT_PAUSES_S={','.join(config.report_pauses_s)!r} is no list of seconds above 0; "
+            "1,5,30 would be one"
+        )
+    if not 0 <= config.report_give_up_h < config.retention_h:
+        raise ConfigError(
+            f"VOICEMESH_REPORT_GIVE_UP_H={config.report_give_up_h} is not from 0 to less than "
+            f"VOICEMESH_RETENTION_H={config.retention_h}: a call that is forgotten cannot be told of"
+        )
+    if not (config.report_wait_s >= 0 and config.owner_timeout_s > 0):
+        raise ConfigError("VOICEMESH_REPORT_WAIT_S must not be negative, and VOICEMESH_OWNER_TIMEOUT_S above 0")
+    return ReportPolicy(
+        wait_ms=round(config.report_wait_s * 1000),
+        pauses_ms=pauses_ms,
+        give_up_ms=round(config.report_give_up_h * 3_600_000),
+    )
+
+
 def policy_in(file: TomlFile, config: Config) -> Policy:
     """Return what an agent file says of the conversation; its problems are noted in ``file``."""
     agent = file.root.section("agent")
     prompt = agent.value("prompt", "", lambda text: isinstance(text, str), "a text in quotes")
     agent.leave("apology", "builtin_tools")
     agent.refuse_unknown()
+    owner = file.root.section("owner")
+    wanted = owner.switch("reports", True) and owner.has("url")
+    with_texts = owner.switch("transcript", True)
+    owner.leave("url", "internal")
+    owner.refuse_unknown()
     file.root.leave("barge_in", "match", "model", "slow_turn", "tools", "vapi")
     file.root.refuse_unknown()
-    return Policy(prompt=prompt, idle_ms=round(config.idle_s * 1000))
+    report = replace(report_policy(config), with_texts=with_texts) if wanted else None
+    return Policy(prompt=prompt, report=report, idle_ms=round(config.idle_s * 1000))

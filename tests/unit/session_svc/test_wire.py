@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from session_svc.adapters import wire
 from session_svc.domain import commands, events, history
 from voicemesh.session.v1 import session_pb2 as pb
+from voicemesh.type.v1 import call_pb2
 
 TEXT = st.text(max_size=30)
 ID = st.text(min_size=1, max_size=20)
 MS = st.integers(0, wire.MOST_MS - 1)
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
+COUNT = st.integers(0, (1 << 31) - 1)
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 TOOL_KEY = st.from_regex(r"[!-~]{1,256}", fullmatch=True)
 MESSAGES = st.lists(
@@ -29,10 +31,12 @@ BODIES = {
     events.Words: st.builds(events.Words, PARTY, st.booleans(), TEXT),
     events.SpeechEdge: st.builds(events.SpeechEdge, PARTY, st.booleans()),
     events.HistoryReported: st.builds(events.HistoryReported, MESSAGES),
-    events.CallReported: st.builds(events.CallReported, TEXT),
+    events.CallReported: st.builds(events.CallReported, TEXT, MS, st.none() | st.floats(0, 1e6)),
     events.AnswerRequested: st.builds(events.AnswerRequested, TEXT, TEXT, MESSAGES, INT32),
     events.GenerationStarted: st.builds(events.GenerationStarted, INT32, TEXT),
-    events.GenerationEnded: st.builds(events.GenerationEnded, INT32, TEXT, st.sampled_from(events.Finish)),
+    events.GenerationEnded: st.builds(
+        events.GenerationEnded, INT32, TEXT, st.sampled_from(events.Finish), COUNT, COUNT
+    ),
     events.GenerationCut: st.builds(
         events.GenerationCut, INT32, TEXT, st.none() | TEXT, st.sampled_from(events.CutReason), INT64
     ),
@@ -42,6 +46,9 @@ BODIES = {
         events.ToolAsked, TOOL_KEY, TEXT, INT32, INT32, TEXT, TEXT, st.integers(0, wire.MOST_TOOL_MS)
     ),
     events.ToolEnded: st.builds(events.ToolEnded, TOOL_KEY, TEXT, st.sampled_from(events.ToolOutcome), TEXT),
+    events.ReportTried: st.builds(
+        events.ReportTried, st.integers(1, (1 << 31) - 1), st.sampled_from(events.ReportResult), MS
+    ),
     events.CallExpired: st.builds(events.CallExpired, INT64),
     events.Noted: st.builds(events.Noted, st.sampled_from(["interrupted", "agent_silent", "turn_ended"])),
 }
@@ -55,8 +62,29 @@ ORDERS = {
     commands.ReplayAnswer: st.builds(commands.ReplayAnswer, INT32, TEXT, TEXT, INT64),
     commands.RunTool: st.builds(commands.RunTool, TEXT, TEXT),
     commands.TakeToolResult: st.builds(commands.TakeToolResult, TEXT, st.sampled_from(events.ToolOutcome), TEXT, TEXT),
+    commands.ReportCall: st.builds(
+        commands.ReportCall,
+        COUNT,
+        MS,
+        *[TEXT] * 3,
+        *[MS] * 4,
+        st.lists(st.builds(commands.ReportedTurn, PARTY.map(lambda party: party.value), MS, TEXT), max_size=3).map(
+            tuple
+        ),
+        *[COUNT] * 2,
+        st.lists(st.builds(commands.ReportedTool, TEXT, INT32, st.sampled_from(events.ToolOutcome)), max_size=3).map(
+            tuple
+        ),
+        *[MS] * 2,
+        st.floats(0, 1e6),
+        st.booleans(),
+    ),
     commands.RefuseAnswer: st.builds(commands.RefuseAnswer, TEXT, st.sampled_from(events.CutReason)),
 }
+
+
+def pb_party(number: call_pb2.Party) -> str:
+    return call_pb2.Party.Name(number).removeprefix("PARTY_").lower()
 
 
 def test_every_body_and_every_order_is_tried_here() -> None:
@@ -111,6 +139,11 @@ def test_a_command_says_on_the_wire_what_the_order_says(order: commands.Order, t
         told, meant = getattr(body, name), getattr(order, name)
         if name == "messages":
             told = tuple(events.ChatMessage(m.role, m.content, m.tool_calls_json, m.tool_call_id) for m in told)
+        if name == "turns":
+            told = tuple((pb_party(turn.party), turn.at_ms, turn.text) for turn in told)
+        if name == "tools":
+            told = tuple((tool.name, tool.turn, pb.ToolOutcome.Name(tool.outcome)) for tool in told)
+            meant = tuple((tool.name, tool.turn, f"TOOL_OUTCOME_{tool.outcome.name}") for tool in meant)
         if isinstance(meant, events.CutReason):
             told, meant = pb.CutReason.Name(told), f"CUT_REASON_{meant.name}"
         if isinstance(meant, events.ToolOutcome):

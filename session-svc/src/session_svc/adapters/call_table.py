@@ -23,6 +23,7 @@ from voicemesh.session.v1 import session_pb2 as pb
 from voicemesh.type.v1 import call_pb2
 
 from session_svc.adapters import wire
+from session_svc.adapters.call_reports import CallReports, is_report
 from session_svc.adapters.cell import Arrival, Asker, Cell, Unit
 from session_svc.adapters.control_urls import ControlUrls
 from session_svc.adapters.outbox import Outbox
@@ -62,7 +63,10 @@ class CallTable:
         send: Send,
         address: str,
         most_calls: int = 20_000,
+        ingresses: Callable[[], Sequence[str]] = tuple,
+        report_try_ms: int = 10_000,
     ) -> None:
+        """``ingresses`` and ``report_try_ms``: see `CallReports`."""
         self._store = store
         self._policy_of = policy_of
         self._idle_ms = policy_of("").idle_ms
@@ -82,6 +86,7 @@ class CallTable:
         self._named: deque[tuple[str, pb.Command]] = deque(maxlen=NAMED_KEPT)
         """Agents that an ingress was told of: when its stream breaks then, only the answer is repeated by itself."""
         self._controls = ControlUrls(send, most_calls)
+        self._reports = CallReports(send, ingresses, counters, try_ms=report_try_ms)
         self._batch: dict[str, list[Unit]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         counters.declare(DUPLICATES, "Events that came a second time and had no second effect.")
@@ -93,9 +98,17 @@ class CallTable:
         self._epochs = await self._store.take_slots(range(SLOTS), self._address)
         # From now on, not from when they were last heard of: while nobody listened, nobody could be heard.
         self._dormant = dict.fromkeys(await self._store.live_calls(), self._clock.now_ms())
+        reports = []
         for row in await self._store.outbox():
-            self._outbox.add(row.call_id, row.ingress_id, pb.Command.FromString(row.payload))
-        logs.get().info("session.started", live_calls=len(self._dormant), commands=len(self._outbox))
+            command = pb.Command.FromString(row.payload)
+            if is_report(command):
+                reports.append(command)
+            else:
+                self._outbox.add(row.call_id, row.ingress_id, command)
+        self._reports.recall(reports, self._clock.now_ms())
+        logs.get().info(
+            "session.started", live_calls=len(self._dormant), commands=len(self._outbox), reports=len(self._reports)
+        )
 
     @property
     def live_calls(self) -> int:
@@ -176,6 +189,9 @@ class CallTable:
                 self._fold_apart(cell, _expiry(cell.call_id, now_ms, quiet_ms))
                 given_up += 1
         self.end_of_batch()
+        self._reports.tick(now_ms)
+        if self._reports.wants_more:
+            self._run(self._recall_reports())
 
     async def keep_swept(self) -> None:
         while True:
@@ -187,6 +203,14 @@ class CallTable:
         while self._batch or self._tasks or any(cell.in_flight for cell in self._cells.values()):
             self.end_of_batch()
             await asyncio.sleep(0.005)
+
+    async def _recall_reports(self) -> None:
+        try:
+            rows = await self._store.outbox()
+        except StoreUnavailable:
+            return  # the next sweep asks again
+        commands = (pb.Command.FromString(row.payload) for row in rows if slot_of(row.call_id) in self._epochs)
+        self._reports.recall(filter(is_report, commands), self._clock.now_ms())
 
     def _wake_idle(self, now_ms: int) -> None:
         """Read the idle ones of the calls that are in the store only; the next sweep finds them among the others."""
@@ -285,10 +309,16 @@ class CallTable:
         for removed in unit.write.outbox_removes:
             self._outbox.remove(removed.call_id, removed.command_id)
         for ingress_id, command in unit.lasting:
-            self._outbox.add(cell.call_id, ingress_id, command)
+            if is_report(command):
+                self._reports.put(command)
+            else:
+                self._outbox.add(cell.call_id, ingress_id, command)
         # Commands before the answer: whoever has the answer has the commands (rule 6 of the stream).
         for ingress_id, command in unit.commands:
-            self._send(ingress_id, command)
+            if ingress_id:
+                self._send(ingress_id, command)
+        if unit.kind == "report_tried" and not any(is_report(command) for _, command in unit.lasting):
+            self._reports_over(cell)
         cell.remember(unit.write.rows)
         if unit.write.closed is not None:
             self._controls.forget(cell.call_id)
@@ -298,6 +328,11 @@ class CallTable:
             self._trace(unit)
         if unit.kind == "turn_ended":
             self._judge(unit.event.turn_ended)
+
+    def _reports_over(self, cell: Cell) -> None:
+        progress = cell.call.report if cell.call is not None else None
+        if progress is not None and progress.over:
+            self._reports.over(cell.call_id, progress)
 
     def _ack(self, cell: Cell, arrival: Arrival) -> None:
         """Answer an event; whoever has chosen another agent for the call is told which one has it."""
@@ -347,6 +382,7 @@ class CallTable:
         for call_id in [call_id for call_id in self._dormant if slot_of(call_id) == slot]:
             del self._dormant[call_id]
             self._outbox.forget(call_id)
+        self._reports.forget_slot(slot)
         for cell in [cell for cell in self._cells.values() if cell.slot == slot]:
             self._outbox.forget(cell.call_id)
             if cell.settled:

@@ -39,12 +39,18 @@ _OUTCOME = {
     pb.TOOL_OUTCOME_UNKNOWN: events.ToolOutcome.UNKNOWN,
     pb.TOOL_OUTCOME_NOT_RUN: events.ToolOutcome.NOT_RUN,
 }
+_RESULT = {
+    pb.REPORT_RESULT_DELIVERED: events.ReportResult.DELIVERED,
+    pb.REPORT_RESULT_AGAIN: events.ReportResult.AGAIN,
+    pb.REPORT_RESULT_REFUSED: events.ReportResult.REFUSED,
+}
 _FINAL = {call_pb2.STABILITY_PARTIAL: False, call_pb2.STABILITY_FINAL: True}
 _STARTED = {call_pb2.EDGE_STARTED: True, call_pb2.EDGE_STOPPED: False}
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _AGENT = re.compile(r"(?=.{3,100}\Z)[a-z0-9-]+@[a-z0-9-]+")
 _TOOL_KEY = re.compile("[!-~]{1,256}")
 _REASON_PB = {reason: number for number, reason in _REASON.items()}
+_PARTY_PB = {party.value: number for number, party in _PARTY.items()}
 _OUTCOME_PB = {outcome: number for number, outcome in _OUTCOME.items()}
 
 
@@ -137,10 +143,37 @@ def command_to(call_id: str, command: commands.Command, traceparent: str) -> pb.
         message.take_tool_result.outcome = _OUTCOME_PB[order.outcome]
         message.take_tool_result.text = order.text
         message.take_tool_result.ask_id = order.ask_id
+    elif isinstance(order, commands.ReportCall):
+        _fill_report(message.report_call, order)
     else:
         message.refuse_answer.attachment_id = order.attachment_id
         message.refuse_answer.reason = _REASON_PB[order.reason]
     return message
+
+
+def _fill_report(report: pb.ReportCall, order: commands.ReportCall) -> None:
+    report.attempt = order.attempt
+    report.not_before_ms = order.not_before_ms
+    report.agent = order.agent
+    report.outcome = order.outcome
+    report.ended_reason = order.ended_reason
+    report.started_at_ms = order.started_at_ms
+    report.answered_at_ms = order.answered_at_ms
+    report.ended_at_ms = order.ended_at_ms
+    report.duration_ms = order.duration_ms
+    for turn in order.turns:
+        report.turns.add(party=_PARTY_PB[turn.party], at_ms=turn.at_ms, text=turn.text)
+    report.turn_count = order.turn_count
+    report.cut_count = order.cut_count
+    for tool in order.tools:
+        # What has no result by now may have done its work all the same.
+        outcome = _OUTCOME_PB[tool.outcome or events.ToolOutcome.UNKNOWN]
+        report.tools.add(name=tool.name, turn=tool.turn, outcome=outcome)
+    report.prompt_tokens = order.prompt_tokens
+    report.completion_tokens = order.completion_tokens
+    if order.cost_usd is not None:
+        report.cost_usd = order.cost_usd
+    report.provider_reported = order.provider_reported
 
 
 def name_agent(call_id: str, agent: str, traceparent: str) -> pb.Command:
@@ -221,6 +254,27 @@ def _key(key: str, field: str) -> str:
     return key
 
 
+def _reported(body: pb.CallReported) -> events.CallReported:
+    cost = body.cost_usd if body.HasField("cost_usd") and 0 <= body.cost_usd < MOST_MS else None
+    return events.CallReported(body.ended_reason, max(0, body.duration_ms), cost)
+
+
+def _report_tried(body: pb.ReportTried) -> events.ReportTried:
+    if body.attempt < 1 or body.retry_after_ms < 0:
+        raise Unreadable("report_tried.attempt starts at 1, and retry_after_ms at 0")
+    return events.ReportTried(body.attempt, _known(_RESULT, body.result, "report_tried.result"), body.retry_after_ms)
+
+
+def _ended(body: pb.GenerationEnded) -> events.GenerationEnded:
+    return events.GenerationEnded(
+        body.generation,
+        body.said_text,
+        _known(_FINISH, body.finish, "generation_ended.finish"),
+        max(0, body.prompt_tokens),
+        max(0, body.completion_tokens),
+    )
+
+
 def _cut(body: pb.GenerationCut) -> events.GenerationCut:
     return events.GenerationCut(
         generation=body.generation,
@@ -236,12 +290,11 @@ _READERS: dict[str, Callable[[Any], events.Body]] = {
     "words": _words,
     "speech": _speech,
     "history": lambda b: events.HistoryReported(_messages(b.tail)),
-    "report": lambda b: events.CallReported(b.ended_reason),
+    "report": _reported,
+    "report_tried": _report_tried,
     "answer_requested": _asked,
     "generation_started": lambda b: events.GenerationStarted(b.generation, b.attachment_id),
-    "generation_ended": lambda b: events.GenerationEnded(
-        b.generation, b.said_text, _known(_FINISH, b.finish, "generation_ended.finish")
-    ),
+    "generation_ended": _ended,
     "generation_cut": _cut,
     "attachment_closed": lambda b: events.AttachmentClosed(b.attachment_id),
     "cut_requested": lambda b: events.CutRequested(b.through_generation, b.spoken_at_ms, b.rule),

@@ -65,7 +65,7 @@ def settled_at_end(result: Step) -> Step:
         call = _with(call, latest._replace(status=Status.CUT))
         silence = Command(latest.ingress_id, CutGeneration(latest.number, 0, CutReason.CALL_ENDED))
         commands = (*commands, silence)
-    return Step(call._replace(pending=()) if call.pending else call, commands)
+    return Step(outbox.kept(call, [entry for entry in call.pending if entry.outlives]), commands)
 
 
 def with_heard(call: Call, messages: tuple[ChatMessage, ...]) -> Call:

@@ -17,11 +17,27 @@ from session_svc.domain.outcome import outcome_of
 
 
 @dataclass(frozen=True, slots=True)
+class ReportPolicy:
+    """What the owner has decided of reports."""
+
+    with_texts: bool = True
+    """Whether what was said is in it."""
+    wait_ms: int = 30_000
+    """How long the provider's report is waited for."""
+    pauses_ms: tuple[int, ...] = (1_000, 5_000, 30_000, 120_000, 600_000, 3_600_000)
+    """Between two tries; the last is for all that follow."""
+    give_up_ms: int = 6 * 3_600_000
+    """So long after it was first due no further try is made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the owner has decided."""
 
     prompt: str = ""
     """System prompt in place of the provider's; empty keeps the provider's."""
+    report: ReportPolicy | None = None
+    """None where the owner's system wants no reports."""
     idle_ms: int = 300_000
     """A call is given up when nothing was heard of it for so long: five minutes, as in the provider's own default."""
 
@@ -100,6 +116,30 @@ class Cut(NamedTuple):
         return Cut(max(self.through_generation, through_generation), max(self.spoken_at_ms, spoken_at_ms))
 
 
+class Tally(NamedTuple):
+    """What a report says of a call that nothing else asks for."""
+
+    started_ms: int = 0
+    answered_ms: int = 0
+    duration_ms: int = 0
+    cost_usd: float | None = None
+    cut_off: frozenset[int] = frozenset()
+    """The generations that the caller cut."""
+    tokens: Mapping[int, tuple[int, int]] = MappingProxyType({})
+    """By generation: of its prompts, and of its answer."""
+
+
+class Progress(NamedTuple):
+    """How far the report of an ended call is."""
+
+    attempt: int
+    not_before_ms: int
+    first_ms: int
+    """When the first try was due."""
+    over: str = ""
+    """delivered, refused or given_up; empty while it is to be sent."""
+
+
 class Call(NamedTuple):
     """Our record of one call. All of it but `recent` comes from durable events alone, so the log gives it back."""
 
@@ -126,6 +166,9 @@ class Call(NamedTuple):
     claims: Mapping[str, Claim] = MappingProxyType({})
     """By key, in the order in which they were given."""
     pending: tuple[Pending, ...] = ()
+    tally: Tally = Tally()
+    report: Progress | None = None
+    """What has become of the owner's report; None before the call's end."""
 
     @property
     def ended(self) -> bool:

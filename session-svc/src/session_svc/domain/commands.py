@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from session_svc.domain.events import ChatMessage, CutReason, ToolOutcome
 
@@ -90,11 +90,50 @@ class TakeToolResult:
         return f"told:{self.key}"
 
 
-Order = StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer | RunTool | TakeToolResult
+class ReportedTurn(NamedTuple):
+    party: str
+    at_ms: int
+    text: str
+
+
+class ReportedTool(NamedTuple):
+    name: str
+    turn: int
+    outcome: ToolOutcome | None
+    """None where no result has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCall:
+    """For any ingress. A later one takes the place of the one before."""
+
+    attempt: int
+    not_before_ms: int
+    agent: str
+    outcome: str
+    ended_reason: str
+    started_at_ms: int
+    answered_at_ms: int
+    ended_at_ms: int
+    duration_ms: int
+    turns: tuple[ReportedTurn, ...]
+    turn_count: int
+    cut_count: int
+    tools: tuple[ReportedTool, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    provider_reported: bool
+    command_id: ClassVar[str] = "report"
+
+
+Order = (
+    StartGeneration | CutGeneration | MoveOutput | ReplayAnswer | RefuseAnswer | RunTool | TakeToolResult | ReportCall
+)
 
 
 class Command(NamedTuple):
-    """An order and the ingress process it goes to."""
+    """An order and the ingress process it goes to; "" for any one."""
 
     ingress_id: str
     order: Order
@@ -111,6 +150,8 @@ class Pending(NamedTuple):
     """The attachment that it names; empty for a cut."""
     apart: bool = False
     """It concerns no generation and no attachment: nothing but its own effect settles it."""
+    outlives: bool = False
+    """Not even the end of the call does."""
 
     @property
     def is_cut(self) -> bool:

@@ -75,6 +75,8 @@ class HistoryReported:
 @dataclass(frozen=True, slots=True)
 class CallReported:
     ended_reason: str = ""
+    duration_ms: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class GenerationEnded:
     generation: int
     said_text: str
     finish: Finish
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,21 @@ class ToolEnded:
     text: str
 
 
+class ReportResult(Enum):
+    """What came of one try to send a call's report."""
+
+    DELIVERED = "delivered"
+    AGAIN = "again"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTried:
+    attempt: int
+    result: ReportResult
+    retry_after_ms: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class CallExpired:
     idle_ms: int
@@ -176,6 +195,7 @@ Body = (
     | CutRequested
     | ToolAsked
     | ToolEnded
+    | ReportTried
     | CallExpired
     | Noted
 )

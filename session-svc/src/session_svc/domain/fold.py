@@ -4,14 +4,15 @@ What a call is does not depend on the order in which its events were delivered: 
 spoken, lifecycle facts are collected and read together, and an event after the end opens nothing. Only generation
 numbers follow the order of arrival.
 
-This file holds the call's life; `answers` holds what happens to its generations, `tools` what its tools do.
+This file holds the call's life; `answers` holds what happens to its generations, `tools` what its tools do,
+`call_report` what the owner's system is told when it is over.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 
-from session_svc.domain import answers, tools
+from session_svc.domain import answers, call_report, tools
 from session_svc.domain.call import Call, Policy, Step, Utterance
 from session_svc.domain.events import (
     CallExpired,
@@ -39,8 +40,8 @@ def step(call: Call, event: Event, policy: Policy) -> Step:
     body = event.body
     if isinstance(body, Words) and not body.final:
         return Step(_with_partial(call, event, body))
-    result = _step(_with_agent(_with_clock(call, event), event), event, policy)
-    return answers.settled_at_end(result) if result.call.ended else result
+    result = _step(_tallied(_with_agent(_with_clock(call, event), event), event), event, policy)
+    return call_report.after(answers.settled_at_end(result), event, policy) if result.call.ended else result
 
 
 def agent_of(call: Call | None, event: Event) -> str:
@@ -50,13 +51,7 @@ def agent_of(call: Call | None, event: Event) -> str:
 
 def turns(call: Call) -> list[tuple[str, str]]:
     """Return (party, text) of each turn, in the order of speech: utterances of one party in a row are one turn."""
-    grouped: list[tuple[str, str]] = []
-    for utterance in call.utterances:
-        if grouped and grouped[-1][0] == utterance.party:
-            grouped[-1] = (utterance.party, f"{grouped[-1][1]} {utterance.text}")
-        else:
-            grouped.append((utterance.party, utterance.text))
-    return grouped
+    return [(turn.party, turn.text) for turn in call_report.lines(call)]
 
 
 def _step(call: Call, event: Event, policy: Policy) -> Step:
@@ -81,6 +76,11 @@ def _step(call: Call, event: Event, policy: Policy) -> Step:
 def _with_agent(call: Call, event: Event) -> Call:
     # The first stays: a call that lives is not given to another agent, nor to another version of its own.
     return call if call.agent or not event.agent else call._replace(agent=event.agent)
+
+
+def _tallied(call: Call, event: Event) -> Call:
+    tally = call_report.tallied(call.tally, event)
+    return call if tally is call.tally else call._replace(tally=tally)
 
 
 def _with_clock(call: Call, event: Event) -> Call:

@@ -8,9 +8,17 @@ from session_svc.domain.call import Call
 from session_svc.domain.commands import Command, Pending
 
 
-def added(call: Call, command: Command, *, generation: int = 0, attachment_id: str = "", apart: bool = False) -> Call:
+def added(
+    call: Call,
+    command: Command,
+    *,
+    generation: int = 0,
+    attachment_id: str = "",
+    apart: bool = False,
+    outlives: bool = False,
+) -> Call:
     """Return the call with ``command`` to be done; for the rest see `Pending`."""
-    entry = Pending(command.order.command_id, command.ingress_id, generation, attachment_id, apart)
+    entry = Pending(command.order.command_id, command.ingress_id, generation, attachment_id, apart, outlives)
     return call if entry in call.pending else call._replace(pending=(*call.pending, entry))
 
 
