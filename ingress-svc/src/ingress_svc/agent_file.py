@@ -16,7 +16,9 @@ from ingress_svc.config import APOLOGY, Config
 from ingress_svc.domain.agents import Match, Scalar, clashes, e164
 from ingress_svc.domain.answers import Plan
 from ingress_svc.domain.fields import visible
+from ingress_svc.domain.owner_post import OwnersSystem
 from ingress_svc.domain.slow_turn import SlowTurn
+from ingress_svc.owner_settings import read_owner
 from ingress_svc.slow_turn_settings import read_slow_turn
 from ingress_svc.vapi_settings import read_plan
 
@@ -31,6 +33,8 @@ class Agent:
     """What it answers when Vapi asks."""
     slow_turn: SlowTurn = field(default_factory=SlowTurn)
     """What is done when its model is slow."""
+    owner: OwnersSystem = field(default_factory=OwnersSystem)
+    """Where its owner is told of its calls."""
     match: Match = field(default_factory=Match)
     places: Mapping[str, str] = field(default_factory=dict)
     """By key of [match], `file:line`."""
@@ -44,6 +48,9 @@ def agents(config: Config, counters: Counters, kept: KeptVersions | None = None)
         if agent.plan.urls and not config.owner_secret:
             problem = "names a url, and VOICEMESH_OWNER_SECRET is not set"
             file.add_problem(f"[vapi] {problem}: that server could not tell our requests from a stranger's", "vapi")
+        if agent.owner.url and not config.owner_secret:
+            problem = "[owner] names a url, and VOICEMESH_OWNER_SECRET is not set"
+            file.add_problem(f"{problem}: that system could not tell our reports from a stranger's", "owner")
         return agent
 
     return FileShelf(config.agent_file, config.agents_dir, read, counters=counters, check=refuse_clashes, kept=kept)
@@ -58,9 +65,10 @@ def agent_in(name: str, file: TomlFile) -> Agent:
     match = _match_in(name, file)
     plan = read_plan(file.root, Path(file.name).parent)
     slow_turn = read_slow_turn(file.root)
+    owner = read_owner(file.root)
     file.root.leave("barge_in", "model", "tools")
     file.root.refuse_unknown()
-    return Agent(apology, plan, slow_turn, match, {way: file.place("match", way) for way in _WAYS})
+    return Agent(apology, plan, slow_turn, owner, match, {way: file.place("match", way) for way in _WAYS})
 
 
 def refuse_clashes(versions: Mapping[str, Version[Agent]]) -> None:

@@ -142,6 +142,11 @@ class Config(ShelfSettings):
         "what [vapi] of an agent file asks, and [[tools]] beyond this machine. Needed where any are named.",
         secret=True,
     )
+    owner_timeout_s: float = setting(
+        "VOICEMESH_OWNER_TIMEOUT_S",
+        10.0,
+        meaning="Seconds that one POST of a call's report to the owner's system may take.",
+    )
     most_calls: int = setting(
         "VOICEMESH_INGRESS_MOST_CALLS", 20_000, meaning="Most calls that one ingress keeps; the idlest go first."
     )

@@ -50,14 +50,15 @@ def read_plan(agent: Section, folder: Path) -> Plan:
         may_dial=tables["predial"].switch("eligible", False),
         blocked=_blocked(tables["predial"], folder),
         knowledge=_knowledge(tables["knowledge_base"], folder),
-        urls={kind: url for name, kinds in _TABLES.items() if (url := _url(tables[name])) for kind in kinds},
+        urls={kind: url for name, kinds in _TABLES.items() if (url := read_url(tables[name])) for kind in kinds},
     )
     for table in (vapi, *tables.values()):
         table.refuse_unknown()
     return plan
 
 
-def _url(table: Section) -> str:
+def read_url(table: Section) -> str:
+    """Return the owner's URL of a table; "" for none."""
     right = "an https:// URL; http:// is for this machine only (localhost, 127.0.0.1, ::1)"
     url: str = table.value("url", "", _is_url, right)
     return url

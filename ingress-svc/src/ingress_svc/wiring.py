@@ -14,9 +14,11 @@ from svc_runtime.kept_versions import KeptVersions
 from svc_runtime.loop_watch import LoopWatch
 from svc_runtime.metrics import Counters, Gauge
 from svc_runtime.server import Health
+from voicemesh.session.v1 import session_pb2
 
 from ingress_svc.adapters.agents import Agents
 from ingress_svc.adapters.answering import Answering
+from ingress_svc.adapters.call_reporter import CallReporter
 from ingress_svc.adapters.calls import Calls
 from ingress_svc.adapters.control import CallControl
 from ingress_svc.adapters.control_lines import ControlLines
@@ -26,6 +28,7 @@ from ingress_svc.adapters.guard import Door, Guard
 from ingress_svc.adapters.http import HttpServer, routes
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.owner import OwnerServer
+from ingress_svc.adapters.owner_post import OwnerPost
 from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.refusals import Refusals
 from ingress_svc.adapters.tokens import Tokens
@@ -44,6 +47,7 @@ from ingress_svc.domain.auth_doctor import Doctor
 from ingress_svc.domain.body_room import BodyRoom
 from ingress_svc.domain.lateness import TICK_S, Lateness
 from ingress_svc.domain.signatures import Unsigned, Verifier
+from ingress_svc.owner_settings import owner_timeout_s
 
 _SERVICES = ("session-svc", "bargein-svc", "llm-svc")
 
@@ -80,7 +84,7 @@ class Ingress:
             session_targets=config.session_targets,
             bargein_targets=config.bargein_targets,
             llm_targets=config.llm_targets,
-            on_command=self.calls.on_command,
+            on_command=self._on_command,
             on_verdict=self.calls.on_verdict,
         )
         turns = Turns(self._recorder, budget, self.calls.announce, config.trace_one_in)
@@ -90,6 +94,9 @@ class Ingress:
         rounds = ToolRounds(self._tool_lists, self._tools)
         generate = Generate(self._mesh, turns, rounds, config.generate_timeout_s, config.first_piece_s)
         self.calls.connect(self._mesh, turns, generate, self._tools)
+        # Without a secret no agent's file may name a system, so nothing is posted unsigned.
+        self._owner_post = OwnerPost(config.owner_secret, timeout_s=owner_timeout_s(config))
+        self._reporter = CallReporter(self._mesh, self._owner_post, chooser.owners_system, clock, self.counters)
         self._background = Background()
         self._health = Health(degraded=lambda: self._shelf.degraded)
         self._watch = LoopWatch(lambda ok: self._health.set("loop", ok))
@@ -191,7 +198,7 @@ class Ingress:
         )
         # Nobody waits for these any more, so they get what is left.
         left_s = max(0.0, self._drain_s - (time.monotonic() - began_s))
-        await self._tools.drain(left_s, hurry)
+        await asyncio.gather(self._tools.drain(left_s, hurry), self._reporter.drain(left_s, hurry))
         logs.get().info("drain.ended", finished=finished)
 
     async def close(self) -> None:
@@ -202,8 +209,16 @@ class Ingress:
         await self._http.close()
         await self._controls.close(grace_s=1.0)
         await self._tool_lists.close()
+        await self._owner_post.close()
         await self._mesh.close(grace_s=1.0)
         await self._recorder.close()
+
+    def _on_command(self, command: session_pb2.Command) -> None:
+        # A call that is reported is over: it must not become known again.
+        if command.HasField("report_call"):
+            self._reporter.obey(command)
+        else:
+            self.calls.on_command(command)
 
     async def _keep_ticking(self) -> None:
         while True:

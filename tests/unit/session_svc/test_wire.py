@@ -25,6 +25,7 @@ MESSAGES = st.lists(
     max_size=8,
 ).map(tuple)
 PARTY = st.sampled_from(events.Party)
+PARTY_WORD = PARTY.map(lambda party: party.value)
 
 BODIES = {
     events.CallStatus: st.builds(events.CallStatus, st.sampled_from(events.Phase), TEXT),
@@ -68,9 +69,7 @@ ORDERS = {
         MS,
         *[TEXT] * 3,
         *[MS] * 4,
-        st.lists(st.builds(commands.ReportedTurn, PARTY.map(lambda party: party.value), MS, TEXT), max_size=3).map(
-            tuple
-        ),
+        st.lists(st.builds(commands.ReportedTurn, PARTY_WORD, MS, TEXT), max_size=3).map(tuple),
         *[COUNT] * 2,
         st.lists(st.builds(commands.ReportedTool, TEXT, INT32, st.sampled_from(events.ToolOutcome)), max_size=3).map(
             tuple

@@ -9,6 +9,7 @@ from svc_runtime.file_shelf import FileShelf, Version
 from ingress_svc.agent_file import Agent
 from ingress_svc.domain.agents import DEFAULT, Choice, facts_of
 from ingress_svc.domain.answers import Destination, Plan
+from ingress_svc.domain.owner_post import OwnersSystem
 from ingress_svc.domain.slow_turn import SlowTurn
 
 
@@ -32,6 +33,10 @@ class Agents:
 
     def slow_turn(self, reference: str) -> SlowTurn:
         return self._shelf.of(reference).value.slow_turn
+
+    def owners_system(self, reference: str) -> OwnersSystem:
+        """Return where the agent's owner is told of things."""
+        return self._shelf.of(reference).value.owner
 
     def transfers(self, reference: str) -> tuple[Destination, ...]:
         """Return where the agent may hand a call over."""

@@ -8,17 +8,17 @@ each of its addresses is checked, and the connection goes to one of just these.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.abc import AbstractStreamWriter
 from svc_runtime import logs
 from svc_runtime.metrics import Counters
 from yarl import URL
 
+from ingress_svc.adapters.checked_resolver import AddressRefused, CheckedResolver, Lookup
 from ingress_svc.domain.control import (
     KINDS,
     MAX_BODY_BYTES,
@@ -45,8 +45,6 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "voicemesh"}
 
 LetGo = Callable[[], Awaitable[bool]]
 """Asked right before a command's bytes leave: whether they still may."""
-Lookup = Callable[..., Awaitable[list[tuple[Any, ...]]]]
-"""`loop.getaddrinfo`, or what stands for it in a test."""
 
 
 class CallControl:
@@ -133,7 +131,7 @@ class CallControl:
             loop = asyncio.get_running_loop()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    resolver=_CheckedResolver(self._lookup or loop.getaddrinfo),
+                    resolver=CheckedResolver(self._lookup or loop.getaddrinfo, may_connect),
                     use_dns_cache=False,
                     # Vapi closes after each answer anyway. A connection kept open would only add a way to fail that
                     # leaves unknown whether the command was taken.
@@ -168,44 +166,10 @@ class _Content(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-class _AddressRefused(OSError):
-    """A name leads where nothing is sent."""
-
-
-class _CheckedResolver(AbstractResolver):
-    """Looks a name up once and lets its addresses through only if all of them may be connected to."""
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._lookup(host, port, type=socket.SOCK_STREAM, family=family)
-        if not found:
-            raise OSError("the name has no address")
-        if not all(may_connect(str(address[0]), host=host) for *_, address in found):
-            raise _AddressRefused
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=port,
-                family=each,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for each, _, proto, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
 def _failure(error: Exception) -> Failure:
     """Return how far a try came; their order matters, for these classes inherit from one another."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Failure.ADDRESS if isinstance(error.os_error, _AddressRefused) else Failure.NAME
+        return Failure.ADDRESS if isinstance(error.os_error, AddressRefused) else Failure.NAME
     if isinstance(error, aiohttp.ClientSSLError):
         return Failure.TLS
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-import hmac
 import time
 
 import aiohttp
+
+from ingress_svc.domain.owner_post import signed_headers
 
 
 class Failure(enum.StrEnum):
@@ -42,20 +42,8 @@ class OwnerServer:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, url: str, raw: bytes, *, event_id: str, most_bytes: int) -> bytes:
-        """Return the body of a 200. Raises NoAnswer.
-
-        Signed as Vapi signs by default: x-signature is the HMAC-SHA256, in hex, of `{x-timestamp}.{body}`.
-        """
-        timestamp = str(int(time.time()))
-        signature = hmac.digest(self._secret, timestamp.encode() + b"." + raw, hashlib.sha256).hex()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "voicemesh",
-            # The same for every delivery of one ask: whoever books a table does it once.
-            "Idempotency-Key": event_id,
-            "x-timestamp": timestamp,
-            "x-signature": signature,
-        }
+        """Return the body of a 200. Raises NoAnswer."""
+        headers = signed_headers(self._secret, raw, now_s=time.time(), key=event_id)
         try:
             async with self._http().post(url, data=raw, headers=headers, allow_redirects=False) as response:
                 if response.status != 200:

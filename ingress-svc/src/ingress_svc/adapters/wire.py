@@ -311,6 +311,8 @@ def _fill(event: session_pb2.CallEvent, body: vapi.Body) -> None:
     elif isinstance(body, vapi.CallReported):
         event.report.ended_reason = body.ended_reason
         event.report.duration_ms = body.duration_ms
+        if body.cost_usd is not None:
+            event.report.cost_usd = body.cost_usd
         event.report.SetInParent()
     elif isinstance(body, vapi.AgentSilent):
         event.agent_silent.SetInParent()

@@ -98,6 +98,7 @@ class AgentSilent:
 class CallReported:
     ended_reason: str = ""
     duration_ms: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +364,14 @@ def _read_history(message: _Message) -> _Reading:
 
 
 def _read_report(message: _Message) -> _Reading:
-    return _Reading(CallReported(_reason(message.fields), _length_ms(message.fields)))
+    return _Reading(
+        CallReported(_reason(message.fields), _length_ms(message.fields), _cost(message.fields.get("cost")))
+    )
+
+
+def _cost(value: object) -> float | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1_000_000
+    return float(value) if fits else None  # type: ignore[arg-type]  # a number, as was just seen
 
 
 def _length_ms(fields: Mapping[str, object]) -> int:
