@@ -52,6 +52,16 @@ AGENT = (
         "llm-svc",
         "A list of tools that come with voicemesh: `end_call`, `transfer_call`, `tell_owner`.",
     ),
+    Key(
+        "owner.url",
+        "none",
+        "ingress-svc, session-svc",
+        "The owner's system, which is told of each call that has ended. https, or http on loopback. See "
+        "[call-report.md](call-report.md).",
+    ),
+    Key("owner.reports", "`true`", "session-svc", "Whether it is."),
+    Key("owner.transcript", "`true`", "session-svc", "Whether what was said is in the report."),
+    Key("owner.internal", "`false`", "ingress-svc", "Whether the system may be in a private network."),
     Key("tools", "none", "llm-svc", "Tables `[[tools]]`: functions and endpoints of your own ([tools.md](tools.md))."),
     Key(
         "match.numbers",

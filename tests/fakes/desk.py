@@ -99,6 +99,8 @@ class Desk:
         self.ingress = Sender()
         self.other = Sender(OTHER_INGRESS)
         self.seq = 0
+        self.connected = [INGRESS]
+        """The ingress processes whose stream stands."""
         self.policies: dict[str, Policy] = {}
         """By agent; the others have the default one."""
         self.table = CallTable(
@@ -110,6 +112,7 @@ class Desk:
             send=self._send,
             address=address,
             most_calls=most_calls,
+            ingresses=lambda: self.connected,
         )
 
     def _send(self, ingress_id: str, command: pb.Command) -> None:

@@ -54,7 +54,7 @@ EXPECTED: dict[str, tuple[int | None, Body]] = {
     "server/call.deleted": (1787428800000, Unknown("call.deleted")),
     "server/chat.deleted": (1787428800000, Unknown("chat.deleted")),
     "server/conversation-update": (1787428806949, HISTORY),
-    "server/end-of-call-report": (1787428844380, CallReported("customer-ended-call", 40_000)),
+    "server/end-of-call-report": (1787428844380, CallReported("customer-ended-call", 40_000, 0.0543)),
     "server/hang": (1787428812249, AgentSilent()),
     "server/knowledge-base-request": (1787428807000, KnowledgeRequest(TAIL)),
     "server/language-change-detected": (1787428807000, Unknown("language-change-detected")),
@@ -361,6 +361,15 @@ def test_the_carriers_id_may_stand_in_the_transport() -> None:
 def test_the_length_of_a_call_is_read_where_it_is_credible(fields: dict[str, object], duration_ms: int) -> None:
     report = read(message(type="end-of-call-report", endedReason="silence-timed-out", **fields)).body
     assert report == CallReported("silence-timed-out", duration_ms)
+
+
+@pytest.mark.parametrize(
+    ("sent", "cost_usd"),
+    [(0.0543, 0.0543), (0, 0.0), (True, None), (-1, None), ("0.05", None), (float("nan"), None), (10**400, None)],
+)
+def test_a_report_says_what_the_call_cost_where_that_is_a_cost(sent: object, cost_usd: float | None) -> None:
+    report = read(message(type="end-of-call-report", cost=sent)).body
+    assert report == CallReported("", 0, cost_usd)
 
 
 @pytest.mark.parametrize("reason", [None, 5, "", "x" * 196, "a\nb", "é"])

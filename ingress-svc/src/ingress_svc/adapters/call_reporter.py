@@ -84,13 +84,11 @@ class CallReporter:
             delivery = failed(Failure.DEFECT)
         self._counters.add(TRIES, result=delivery.posted.value)
         if delivery.posted is not Posted.DELIVERED:
-            level = logs.get().error if delivery.posted is Posted.REFUSED else logs.get().warning
-            reason = delivery.failure.value if delivery.failure is not None else f"status {delivery.status}"
-            level(
+            logs.get().warning(
                 "report.not_delivered",
                 call_id=this[0],
                 attempt=this[1],
-                reason=reason,
+                reason=delivery.failure.value if delivery.failure is not None else f"status {delivery.status}",
                 result=delivery.posted.value,
             )
         self._done[this] = delivery

@@ -47,6 +47,7 @@ class _Message(TypedDict, total=False):
     turnId: Any
     streamId: Any
     endedReason: Any
+    cost: Any
     durationMs: Any
     durationSeconds: Any
     startedAt: Any
