@@ -8,6 +8,7 @@ import pytest
 from ingress_svc.agent_file import Agent, agent_in, agents
 from ingress_svc.config import APOLOGY, Config
 from ingress_svc.domain.agents import Match
+from ingress_svc.domain.owner_post import OwnersSystem
 from svc_runtime.config import ConfigError
 from svc_runtime.metrics import Counters
 from svc_runtime.toml_file import TomlFile
@@ -130,3 +131,17 @@ def test_claims_that_no_call_can_make_both_are_no_trouble(tmp_path: Path) -> Non
         three='[match]\nmetadata = {tenant = "x", language = "es"}',
         four='[match]\nnumbers = ["+15005550006"]',
     )
+
+
+def test_where_the_owner_is_told_is_read_and_session_svc_reads_the_rest() -> None:
+    text = '[owner]\nurl = "https://crm.example.com/v"\ninternal = true\ntranscript = false\nreports = true'
+    assert of(text).owner == OwnersSystem("https://crm.example.com/v", internal=True)
+    assert of("").owner == OwnersSystem()
+    assert told("[owner]\ninternal = true", "default") == ["a.toml:1: [owner] needs a url"]
+
+
+def test_an_owners_system_cannot_be_told_without_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('[owner]\nurl = "https://crm.example.com/v"')
+    with pytest.raises(ConfigError, match="VOICEMESH_OWNER_SECRET is not set"):
+        agents(Config(agent_file=str(path), agents_dir=str(tmp_path / "none")), Counters())
