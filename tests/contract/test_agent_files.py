@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 Read = Callable[[dict[str, Any]], FileShelf[Any]]
 READERS: dict[str, Read] = {
-    "ingress-svc": lambda place: ingress.agents(Config(**place), Counters()),
+    "ingress-svc": lambda place: ingress.agents(Config(**place, owner_secret="s"), Counters()),
     "session-svc": lambda place: session.agents(session.Config(**place), Counters()),
     "bargein-svc": lambda place: bargein.agents(bargein.Settings(**place), Counters()),
     "llm-svc": lambda place: llm.agents(Settings(**place, openai_api_key="k"), Workshop(Settings()), Counters()),
@@ -35,6 +35,10 @@ VALUES = {
     "agent.prompt": '"x"',
     "agent.apology": '"x"',
     "agent.builtin_tools": '["end_call"]',
+    "owner.url": '"https://crm.example.com/v"',
+    "owner.reports": "true",
+    "owner.transcript": "false",
+    "owner.internal": "true",
     "tools": '[{ name = "x", url = "http://127.0.0.1:9/x", description = "X." }]',
     "match.numbers": '["+15005550006"]',
     "match.assistant_ids": '["a"]',
