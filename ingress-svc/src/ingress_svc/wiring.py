@@ -31,6 +31,7 @@ from ingress_svc.adapters.owner import OwnerServer
 from ingress_svc.adapters.owner_post import OwnerPost
 from ingress_svc.adapters.phone_control import PhoneControls
 from ingress_svc.adapters.refusals import Refusals
+from ingress_svc.adapters.tell_owner import TellOwner
 from ingress_svc.adapters.tokens import Tokens
 from ingress_svc.adapters.tool_desk import ToolDesk
 from ingress_svc.adapters.tool_lists import ToolLists
@@ -88,15 +89,16 @@ class Ingress:
             on_verdict=self.calls.on_verdict,
         )
         turns = Turns(self._recorder, budget, self.calls.announce, config.trace_one_in)
-        self._tool_lists = ToolLists(self._mesh.list_tools, self.counters)
-        run_now = LlmTools(self._mesh).run
+        # Without a secret no agent's file may name a system, so nothing is posted unsigned.
+        self._owner_post = OwnerPost(config.owner_secret, timeout_s=owner_timeout_s(config))
+        owner_of = chooser.owners_system
+        self._tool_lists = ToolLists(self._mesh.list_tools, self.counters, owner_of=owner_of)
+        run_now = TellOwner(self._owner_post, owner_of, clock, others=LlmTools(self._mesh).run).run
         self._tools = ToolDesk(self._mesh, turns, clock, self.counters, run_now=run_now, hold_s=config.hold_s)
         rounds = ToolRounds(self._tool_lists, self._tools)
         generate = Generate(self._mesh, turns, rounds, config.generate_timeout_s, config.first_piece_s)
         self.calls.connect(self._mesh, turns, generate, self._tools)
-        # Without a secret no agent's file may name a system, so nothing is posted unsigned.
-        self._owner_post = OwnerPost(config.owner_secret, timeout_s=owner_timeout_s(config))
-        self._reporter = CallReporter(self._mesh, self._owner_post, chooser.owners_system, clock, self.counters)
+        self._reporter = CallReporter(self._mesh, self._owner_post, owner_of, clock, self.counters)
         self._background = Background()
         self._health = Health(degraded=lambda: self._shelf.degraded)
         self._watch = LoopWatch(lambda ok: self._health.set("loop", ok))

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from fakes.ingress import CALL, CALL_ID, Answer, Edge, edge, signed
 from fakes.mesh_servers import Refusal, Script
+from fakes.owner_server import FakeOwner, owner_server
 from fakes.streams import until
 from fakes.vapi_control import FakeControl, control_server
 from ingress_svc.adapters import tool_desk, tool_runner
@@ -21,6 +22,7 @@ from ingress_svc.adapters.tool_lists import MISSED
 from ingress_svc.domain import partings
 from ingress_svc.domain.agent_tools import MOST_ROUNDS
 from ingress_svc.domain.answers import NO_TOOL
+from ingress_svc.domain.owner_line import BAD_LINE
 from voicemesh.llm.v1 import llm_pb2
 from voicemesh.session.v1 import session_pb2
 
@@ -376,6 +378,87 @@ async def test_a_call_that_cannot_be_controlled_is_not_left(tmp_path: Path) -> N
     async with leaving(tmp_path, calls(("end_call", "{}"))) as at:
         assert (await asked(at)).text == "Never mind."
         assert told(at)[-1] == ("tool", partings.NOT_REACHED)
+
+
+# --- the owner --------------------------------------------------------------------------------------------------------
+
+TELL = llm_pb2.Tool(
+    name="tell_owner", definition_json='{"type":"function","function":{"name":"tell_owner"}}', builtin=True
+)
+LINE = '{"line": "Mrs Ito wants\\n to be called back."}'
+
+
+@asynccontextmanager
+async def owned(tmp_path: Path, owner: FakeOwner | None, *scripts: Script) -> AsyncIterator[Edge]:
+    agent = tmp_path / "agent.toml"
+    agent.write_text(f'[owner]\nurl = "{owner.url}"\n' if owner else "")
+    async with with_tools(TELL, agent_file=str(agent), owner_secret="owner-secret", owner_timeout_s=0.3) as at:
+        at.mesh.llm.choose = rounds(*(scripts or (calls(("tell_owner", LINE)), Script(("I told them.",)))))
+        yield at
+
+
+@pytest.fixture
+async def owner(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOwner]:
+    monkeypatch.setattr("ingress_svc.adapters.tell_owner.PAUSES_S", (0.0, 0.0))
+    async with owner_server() as fake:
+        yield fake
+
+
+async def test_a_line_reaches_the_owner_signed_and_is_claimed_like_any_tool(tmp_path: Path, owner: FakeOwner) -> None:
+    async with owned(tmp_path, owner) as at:
+        assert (await asked(at)).text == "I told them."
+        [line] = owner.asked
+        [claim] = at.mesh.session.calls[CALL_ID].claims.values()
+        assert line.pop("at")
+        assert line == {
+            "type": "call.line",
+            "version": 1,
+            "delivery": f"line:{claim.key}",
+            "call_id": CALL_ID,
+            "agent": at.mesh.session.calls[CALL_ID].agent,
+            "turn": 1,
+            "line": "Mrs Ito wants to be called back.",
+        }
+        assert owner.headers[0]["X-Voicemesh-Delivery"] == f"line:{claim.key}"
+        assert owner.headers[0]["x-signature"]
+        assert outcomes(at) == [session_pb2.TOOL_OUTCOME_DONE]
+        assert at.mesh.llm.tools_run == []
+
+
+@pytest.mark.parametrize(
+    ("status", "waits", "tries", "outcome"),
+    [
+        (503, False, 3, session_pb2.TOOL_OUTCOME_FAILED),
+        (410, False, 1, session_pb2.TOOL_OUTCOME_FAILED),
+        (302, False, 1, session_pb2.TOOL_OUTCOME_FAILED),
+        (200, True, 3, session_pb2.TOOL_OUTCOME_UNKNOWN),
+    ],
+)
+async def test_a_line_that_does_not_arrive_is_told_as_what_is_known_of_it(
+    tmp_path: Path, owner: FakeOwner, status: int, waits: bool, tries: int, outcome: int
+) -> None:
+    owner.status = status
+    if waits:
+        owner.go_on.clear()
+    async with owned(tmp_path, owner) as at:
+        await asked(at)
+        assert outcomes(at) == [outcome]
+        assert len(owner.asked) == tries
+        assert len({headers["Idempotency-Key"] for headers in owner.headers}) == 1
+
+
+@pytest.mark.parametrize("arguments", ["{", "{}", '{"line": 7}', '{"line": "  "}', json.dumps({"line": "x" * 3_000})])
+async def test_a_line_that_is_none_is_not_sent(tmp_path: Path, owner: FakeOwner, arguments: str) -> None:
+    async with owned(tmp_path, owner, calls(("tell_owner", arguments)), Script(("Well.",))) as at:
+        await asked(at)
+        assert told(at)[-1] == ("tool", BAD_LINE.text)
+        assert owner.asked == []
+
+
+async def test_without_an_owners_system_the_tool_is_not_offered(tmp_path: Path) -> None:
+    async with owned(tmp_path, None, Script(("Hello.",))) as at:
+        await asked(at)
+        assert at.mesh.llm.generations[-1].request.tools_json == ""
 
 
 # --- the provider's model ---------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from svc_runtime.metrics import Counters
 from voicemesh.llm.v1 import llm_pb2
 
 from ingress_svc.domain.agent_tools import NONE, Tool, Tools
+from ingress_svc.domain.owner_line import TELL_OWNER, TIMEOUT_MS
+from ingress_svc.domain.owner_post import OwnersSystem
 
 LIST_S: Final = 0.5
 """How long an answer waits for a list: without one it is given without tools."""
@@ -39,9 +41,11 @@ class _Listed:
 class ToolLists:
     """Asked for every answer, so it answers from memory. Belongs to one event loop."""
 
-    def __init__(self, list_tools: ListTools, counters: Counters) -> None:
+    def __init__(self, list_tools: ListTools, counters: Counters, *, owner_of: Callable[[str], OwnersSystem]) -> None:
+        """``owner_of`` gives the owner's system of an agent: without one nobody can be told anything."""
         self._list_tools = list_tools
         self._counters = counters
+        self._owner_of = owner_of
         self._listed: OrderedDict[str, _Listed] = OrderedDict()
         counters.declare(MISSED, "Times that llm-svc did not say in time which tools an agent has.")
 
@@ -83,9 +87,13 @@ class ToolLists:
         else:
             listed.stale_s = loop.time() + FRESH_S
             listed.tools = {each.name: _tool(each) for each in answer.tools}
+            if not self._owner_of(agent).url and listed.tools.pop(TELL_OWNER, None) is not None:
+                # Each time that it is listed, for the file may be put right at any time.
+                logs.get().warning("tools.no_owner", agent=agent)
         finally:
             listed.asking = None
 
 
 def _tool(listed: llm_pb2.Tool) -> Tool:
-    return Tool(listed.name, listed.definition_json, listed.builtin, listed.speak_while_running, listed.timeout_ms)
+    timeout_ms = TIMEOUT_MS if listed.builtin else listed.timeout_ms
+    return Tool(listed.name, listed.definition_json, listed.builtin, listed.speak_while_running, timeout_ms)
