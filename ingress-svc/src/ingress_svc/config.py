@@ -91,13 +91,24 @@ class Config(ShelfSettings):
         "with every turn.",
     )
     session_targets: tuple[str, ...] = setting(
-        "VOICEMESH_SESSION_TARGETS", ("127.0.0.1:50051",), meaning="Replicas of session-svc, host:port with commas."
+        "VOICEMESH_SESSION_TARGETS",
+        ("127.0.0.1:50051",),
+        meaning="Replicas of session-svc, host:port with commas; a name stands for every address that DNS has for it.",
     )
     bargein_targets: tuple[str, ...] = setting(
-        "VOICEMESH_BARGEIN_TARGETS", ("127.0.0.1:50052",), meaning="Replicas of bargein-svc, host:port with commas."
+        "VOICEMESH_BARGEIN_TARGETS",
+        ("127.0.0.1:50052",),
+        meaning="Replicas of bargein-svc, host:port with commas; a name stands for every address that DNS has for it.",
     )
     llm_targets: tuple[str, ...] = setting(
-        "VOICEMESH_LLM_TARGETS", ("127.0.0.1:50053",), meaning="Replicas of llm-svc, host:port with commas."
+        "VOICEMESH_LLM_TARGETS",
+        ("127.0.0.1:50053",),
+        meaning="Replicas of llm-svc, host:port with commas; a name stands for every address that DNS has for it.",
+    )
+    discovery_s: float = setting(
+        "VOICEMESH_DISCOVERY_S",
+        2.0,
+        meaning="Seconds between two looks at DNS for replicas that come and go, where targets are names.",
     )
     hold_s: float = setting(
         "VOICEMESH_HOLD_S",

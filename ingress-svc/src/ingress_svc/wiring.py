@@ -86,6 +86,8 @@ class Ingress:
             bargein_targets=config.bargein_targets,
             llm_targets=config.llm_targets,
             on_command=self._on_command,
+            discovery_s=config.discovery_s,
+            generate_timeout_s=config.generate_timeout_s,
             on_verdict=self.calls.on_verdict,
         )
         turns = Turns(self._recorder, budget, self.calls.announce, config.trace_one_in)
@@ -175,7 +177,7 @@ class Ingress:
         """Connect to the other services, and listen. Raises CannotListen."""
         if self._auth.unsigned:
             logs.get().warning("auth.unsigned", endpoints=self._auth.unsigned)
-        self._mesh.start()
+        await self._mesh.start()
         self._recorder.start()
         self._watch.start()
         self._health.set("loop", True)
@@ -186,6 +188,7 @@ class Ingress:
         self._background.keep("tick", self._keep_ticking)
         self._background.keep("agents", self._shelf.keep_fresh)
         self._background.keep("health", self._health.keep_probing)
+        self._background.keep("replicas", self._mesh.keep_found)
         await self._http.start()
 
     async def drain(self, hurry: asyncio.Event) -> None:

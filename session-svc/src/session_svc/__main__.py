@@ -21,7 +21,7 @@ from session_svc.adapters.retention import keep_forgetting
 from session_svc.adapters.servicer import SHAPE, Servicer
 from session_svc.adapters.sqlite_store import SqliteStore
 from session_svc.adapters.store import StoreFileError
-from session_svc.config import Config, agents, report_policy, sync_of
+from session_svc.config import Config, address_of, agents, report_policy, sync_of
 
 
 async def main() -> None:
@@ -48,7 +48,7 @@ async def main() -> None:
         recorder=recorder,
         counters=counters,
         send=send,
-        address=config.address or config.listen,
+        address=address_of(config),
         most_calls=config.most_calls,
         ingresses=lambda: [client_id for client_id, peer in feed.peers.items() if peer.connected],
         report_try_ms=round(config.owner_timeout_s * 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,7 +29,8 @@ class Config(ShelfSettings):
     address: str = setting(
         "VOICEMESH_SESSION_ADDRESS",
         "",
-        meaning="Address under which others reach this replica of session-svc; empty means the listen address.",
+        meaning="Address under which others reach this replica of session-svc; empty means the listen address, or the "
+        "address of this host's name where that is 0.0.0.0.",
     )
     store: str = setting(
         "VOICEMESH_STORE", ".voicemesh/voicemesh.sqlite", meaning="Path of the SQLite file with the durable log."
@@ -83,6 +85,19 @@ class Config(ShelfSettings):
         meaning="OTLP/gRPC endpoint for spans, http://host:4317; empty switches them off.",
     )
     log_level: str = setting("VOICEMESH_LOG_LEVEL", "info", meaning="debug, info, warning or error.")
+
+
+def address_of(config: Config) -> str:
+    """Return what other processes call this replica. It must be what DNS says of it: they take it for another else."""
+    host, _, port = config.listen.rpartition(":")
+    if config.address or host != "0.0.0.0":
+        return config.address or config.listen
+    try:
+        return f"{socket.gethostbyname(socket.gethostname())}:{port}"
+    except OSError as error:
+        raise ConfigError(
+            f"VOICEMESH_SESSION_ADDRESS is not set, and this host's name has no address ({error}); set it to host:port"
+        ) from error
 
 
 def sync_of(config: Config) -> Literal["normal", "full"]:

@@ -84,7 +84,7 @@ def describe(config: type) -> list[Setting]:
 
 def is_set(variable: str, env: Mapping[str, str]) -> bool:
     """Whether a secret is given, by its variable or by its file. An empty one is: nothing else stands in for it."""
-    return variable in env or bool(env.get(f"{variable}_FILE"))
+    return variable in env or f"{variable}_FILE" in env
 
 
 def secret_in(variable: str, env: Mapping[str, str]) -> str:
@@ -103,8 +103,7 @@ def _secret(metadata: Mapping[str, Any], env: Mapping[str, str]) -> str | None:
 
 
 def _text_of_secret(variable: str, env: Mapping[str, str]) -> str | None:
-    # An empty name is what a compose file hands on where somebody wants none.
-    path = env.get(f"{variable}_FILE") or None
+    path = env.get(f"{variable}_FILE")
     value = env.get(variable)
     if path is not None and value is not None:
         raise ValueError(f"and {variable}_FILE are both set; keep one")

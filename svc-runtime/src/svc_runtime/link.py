@@ -33,6 +33,9 @@ log = logs.get()
 
 OnOutcome = Callable[[Outcome], object]
 
+OnLeft = Callable[[Any, OnOutcome | None], object]
+"""Gets an event that a link was closed with, and who waits for its outcome."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
@@ -63,7 +66,8 @@ class Link:
     """One client process's events to one server, over all the streams that takes.
 
     ``client_id`` may serve one link per server for the life of the process: a server takes a second link of the same
-    name that starts from seq 1 for the first one, unless the first was closed while connected.
+    name that starts from seq 1 for the first one, unless the first was closed while connected. A second one after a
+    first therefore gets the `last_seq` of that as ``after_seq``, and goes on from there.
 
     ``on_item`` and the outcome callbacks are called in the order of the stream, from its reader. What they raise is
     logged and counted in `callback_failures`; the stream goes on. ``on_state`` is called when `connected` or
@@ -80,6 +84,7 @@ class Link:
         on_item: Callable[[Any], None],
         on_state: Callable[[], None] | None = None,
         limits: LinkLimits = LinkLimits(),
+        after_seq: int = 0,
     ) -> None:
         self.name = name
         self.client_id = client_id
@@ -95,8 +100,8 @@ class Link:
         self._on_item = on_item
         self._on_state = on_state
         self._limits = limits
-        self._last_seq = 0
-        self._floor_seq = 1
+        self._last_seq = after_seq
+        self._floor_seq = after_seq + 1
         self._held: dict[int, tuple[Any, int, OnOutcome | None]] = {}
         self._held_bytes = 0
         self._unsent: deque[int] = deque()
@@ -107,8 +112,14 @@ class Link:
         self._silent_beats = 0
         self._bye_due = False
         self._closing = False
+        self._on_left: OnLeft | None = None
         self._answered_all: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
+
+    @property
+    def last_seq(self) -> int:
+        """Of the event taken last."""
+        return self._last_seq
 
     @property
     def backlog(self) -> int:
@@ -180,12 +191,13 @@ class Link:
         finally:
             self._forsake()
 
-    async def close(self, grace_s: float) -> None:
+    async def close(self, grace_s: float, on_left: OnLeft | None = None) -> None:
         """Take no more events, wait up to ``grace_s`` for the answers to those held, say bye and end `run`.
 
-        Events still unanswered then get the outcome PEER_LOST.
+        Events still unanswered then get the outcome PEER_LOST, or go to ``on_left`` in their order without one.
         """
         self._closing = True
+        self._on_left = on_left
         until_s = time.monotonic() + grace_s
         if self._held:
             self._wakeup.now()
@@ -377,8 +389,13 @@ class Link:
         self._closing = True
         self._closed.set()
         lost = Outcome(PEER_LOST, f"{self.name} was closed before the answer came")
-        for seq in list(self._held):
-            self._answer(seq, lost)
+        for seq in sorted(self._held):
+            if self._on_left is None:
+                self._answer(seq, lost)
+            else:
+                event, size, on_outcome = self._held.pop(seq)
+                self._held_bytes -= size
+                self._guard(self._on_left, event, on_outcome)
 
     def _set_state(self, *, connected: bool, draining: bool) -> None:
         if (connected, draining) == (self.connected, self.draining):

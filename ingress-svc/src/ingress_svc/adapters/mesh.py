@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 from svc_runtime import logs, stream
-from svc_runtime.channel import HEALTHY_ROUND_ROBIN, open_channel
 from svc_runtime.config import ConfigError
 from svc_runtime.link import Link, LinkLimits
-from svc_runtime.slots import rendezvous, slot_of
+from svc_runtime.replicas import Discovery
 from voicemesh.bargein.v1 import bargein_pb2, bargein_pb2_grpc
 from voicemesh.llm.v1 import llm_pb2, llm_pb2_grpc
 from voicemesh.session.v1 import session_pb2, session_pb2_grpc
 
+from ingress_svc.adapters.replicas import OpenLink, Replicas, Spread
+
 MAY_COME_AGAIN = {stream.MOVED, stream.STORE_UNAVAILABLE, stream.OVERLOADED, stream.INTERNAL}
 """Answers after which the same event may be sent again."""
 LEAST_WAIT_S = 0.05
+LEAST_DISCOVERY_S = 0.1
 TELL_TRIES = 1_000
 """How often a report of our own is sent again: for minutes, for without it session-svc's picture stays wrong."""
 NO_ANSWER = stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time")
@@ -27,64 +28,6 @@ NO_ANSWER = stream.Outcome(stream.PEER_LOST, "session-svc did not answer in time
 SESSION = stream.StreamShape.of(session_pb2.ConverseRequest, session_pb2.ConverseResponse)
 BARGEIN = stream.StreamShape.of(bargein_pb2.WatchRequest, bargein_pb2.WatchResponse)
 LLM = stream.StreamShape.of(llm_pb2.FollowTurnsRequest, llm_pb2.FollowTurnsResponse)
-
-
-@dataclass(slots=True)
-class _Override:
-    address: str
-    epoch: int
-
-
-class Replicas:
-    """The links to all replicas of one service. The slot map is a hint; `moved` answers correct it."""
-
-    def __init__(self, name: str, targets: Sequence[str], open_link: Callable[[str], Link]) -> None:
-        self._name = name
-        self._targets = list(targets)
-        self._open_link = open_link
-        self._links: dict[str, Link] = {}
-        self._overrides: dict[int, _Override] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def start(self) -> None:
-        for target in self._targets:
-            self._link(target)
-
-    def all(self) -> Iterable[Link]:
-        return self._links.values()
-
-    def of(self, call_id: str) -> Link:
-        """Return the link to the replica that is expected to hold the call's slot."""
-        if len(self._links) == 1 and not self._overrides:
-            return next(iter(self._links.values()))
-        slot = slot_of(call_id)
-        override = self._overrides.get(slot)
-        if override is not None:
-            return self._link(override.address)
-        # A replica that drains asks to be left; a lone one is better than none.
-        staying = [target for target in self._targets if not self._link(target).draining]
-        return self._link(rendezvous(slot, staying or self._targets))
-
-    def moved(self, call_id: str, outcome: stream.Outcome) -> None:
-        """Follow a `moved` answer, unless a newer one was followed before."""
-        slot = slot_of(call_id)
-        known = self._overrides.get(slot)
-        if outcome.moved_to and (known is None or known.epoch < outcome.moved_epoch):
-            self._overrides[slot] = _Override(outcome.moved_to, outcome.moved_epoch)
-            logs.get().info("mesh.slot_moved", service=self._name, slot=slot, address=outcome.moved_to)
-
-    async def close(self, grace_s: float) -> None:
-        await asyncio.gather(*(link.close(grace_s) for link in self._links.values()))
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-    def _link(self, target: str) -> Link:
-        link = self._links.get(target)
-        if link is None:
-            link = self._links[target] = self._open_link(target)
-            self._tasks[target] = asyncio.get_running_loop().create_task(link.run())
-        return link
 
 
 class Mesh:
@@ -99,17 +42,19 @@ class Mesh:
         llm_targets: Sequence[str],
         on_command: Callable[[session_pb2.Command], None],
         on_verdict: Callable[[bargein_pb2.Verdict], None],
+        discovery_s: float,
+        generate_timeout_s: float,
         limits: LinkLimits | None = None,
     ) -> None:
+        """The names among the targets are looked up every ``discovery_s``. Raises ConfigError for what is no target."""
         limits = limits or LinkLimits()
         # Kept: Python 3.11 asks the kernel for the process id whenever it is asked for the loop.
         self._loop = asyncio.get_running_loop()
         self.client_id = client_id
-        self._channels: list[grpc.aio.Channel] = []
 
-        def linked(shape: stream.StreamShape, method: Callable[[grpc.aio.Channel], Any], on_item: Any) -> Any:
-            def open_link(target: str) -> Link:
-                open_stream = method(self._channel(target))
+        def linked(shape: stream.StreamShape, method: Callable[[grpc.aio.Channel], Any], on_item: Any) -> OpenLink:
+            def open_link(channel: grpc.aio.Channel, target: str, after_seq: int) -> Link:
+                open_stream = method(channel)
                 name = f"{shape.request.DESCRIPTOR.full_name}@{target}"
                 # Without wait_for_ready a stream fails at once while its server restarts, and a backoff adds to it.
                 return Link(
@@ -119,31 +64,38 @@ class Mesh:
                     client_id=client_id,
                     on_item=on_item,
                     limits=limits,
+                    after_seq=after_seq,
                 )
 
             return open_link
 
         self.sessions = Replicas(
-            "session-svc",
-            session_targets,
-            linked(SESSION, lambda c: session_pb2_grpc.SessionServiceStub(c).Converse, on_command),
+            "session-svc", linked(SESSION, lambda c: session_pb2_grpc.SessionServiceStub(c).Converse, on_command)
         )
+        # A replica that has not seen a call's playout judges by words alone: better than one that does not answer.
         self.bargeins = Replicas(
             "bargein-svc",
-            bargein_targets,
             linked(BARGEIN, lambda c: bargein_pb2_grpc.BargeInServiceStub(c).Watch, on_verdict),
+            forsake_lost=True,
         )
-        self.llms = Replicas(
-            "llm-svc", llm_targets, linked(LLM, lambda c: llm_pb2_grpc.LlmServiceStub(c).FollowTurns, _no_items)
-        )
-        spread = open_channel(_one_target(llm_targets), service_config=HEALTHY_ROUND_ROBIN)
-        self._channels.append(spread)
-        llm = llm_pb2_grpc.LlmServiceStub(spread)
-        self._generate, self._run_tool, self._list_tools = llm.Generate, llm.RunTool, llm.ListTools
+        self.llms = Replicas("llm-svc", linked(LLM, lambda c: llm_pb2_grpc.LlmServiceStub(c).FollowTurns, _no_items))
+        self._spread = Spread(llm_targets[0], longest_s=generate_timeout_s)
+        self._llm = llm_pb2_grpc.LlmServiceStub(self._spread.channel)
+        self._discoveries = [
+            _discovery("VOICEMESH_SESSION_TARGETS", "session-svc", session_targets, self.sessions.update, discovery_s),
+            _discovery("VOICEMESH_BARGEIN_TARGETS", "bargein-svc", bargein_targets, self.bargeins.update, discovery_s),
+            _discovery("VOICEMESH_LLM_TARGETS", "llm-svc", llm_targets, self._update_llms, discovery_s),
+        ]
 
-    def start(self) -> None:
-        for replicas in (self.sessions, self.bargeins, self.llms):
-            replicas.start()
+    async def start(self) -> None:
+        """Connect to the replicas that are known by now; `keep_found` finds the others."""
+        await asyncio.gather(*(discovery.refresh() for discovery in self._discoveries))
+
+    async def keep_found(self) -> None:
+        """Follow the replicas that come and go."""
+        async with asyncio.TaskGroup() as following:
+            for discovery in self._discoveries:
+                following.create_task(discovery.keep_fresh())
 
     @property
     def missing(self) -> list[str]:
@@ -154,18 +106,18 @@ class Mesh:
     @property
     def waiting(self) -> int:
         """How many events have no answer of session-svc yet, at the replica with most of them."""
-        return max(link.backlog for link in self.sessions.all())
+        return max((link.backlog for link in self.sessions.all()), default=0)
 
     def generate(self, request: llm_pb2.GenerateRequest, timeout_s: float) -> Any:
         """Open a Generate call. The caller cancels it in a `finally`."""
-        return self._generate(request, timeout=timeout_s, wait_for_ready=True)
+        return self._llm.Generate(request, timeout=timeout_s, wait_for_ready=True)
 
     async def run_tool(self, request: llm_pb2.RunToolRequest, timeout_s: float) -> llm_pb2.RunToolResponse:
-        response: llm_pb2.RunToolResponse = await self._run_tool(request, timeout=timeout_s, wait_for_ready=True)
+        response: llm_pb2.RunToolResponse = await self._llm.RunTool(request, timeout=timeout_s, wait_for_ready=True)
         return response
 
     async def list_tools(self, request: llm_pb2.ListToolsRequest, timeout_s: float) -> llm_pb2.ListToolsResponse:
-        response: llm_pb2.ListToolsResponse = await self._list_tools(request, timeout=timeout_s, wait_for_ready=True)
+        response: llm_pb2.ListToolsResponse = await self._llm.ListTools(request, timeout=timeout_s, wait_for_ready=True)
         return response
 
     def tell(
@@ -249,7 +201,10 @@ class Mesh:
         A service that cannot be reached within ``timeout_s`` has nothing to say: its stream is gone, and what it
         decides after its return comes as a command of its own.
         """
-        links = (self.sessions.of(call_id), self.bargeins.of(call_id))
+        try:
+            links = (self.sessions.of(call_id), self.bargeins.of(call_id))
+        except stream.Overloaded:
+            return
         results = await asyncio.gather(*(link.barrier(timeout_s) for link in links), return_exceptions=True)
         for link, result in zip(links, results, strict=True):
             if isinstance(result, TimeoutError):
@@ -261,14 +216,12 @@ class Mesh:
         closing: list[Awaitable[None]] = [
             replicas.close(grace_s) for replicas in (self.sessions, self.bargeins, self.llms)
         ]
-        await asyncio.gather(*closing)
-        for channel in self._channels:
-            await channel.close()
+        await asyncio.gather(*closing, self._spread.close())
 
-    def _channel(self, target: str) -> grpc.aio.Channel:
-        channel = open_channel(target)
-        self._channels.append(channel)
-        return channel
+    def _update_llms(self, targets: Sequence[str]) -> None:
+        self.llms.update(targets)
+        self._spread.update(targets)
+        self._llm = llm_pb2_grpc.LlmServiceStub(self._spread.channel)
 
 
 class _Delivery:
@@ -319,15 +272,14 @@ def _no_items(item: object) -> None:
     logs.get().warning("mesh.unexpected_item", kind=type(item).__name__)
 
 
-def _one_target(targets: Sequence[str]) -> str:
-    """Return a gRPC target that stands for all replicas: a list of addresses, or a name that DNS resolves to all.
-
-    Raises ConfigError for several names: gRPC resolves one.
-    """
-    numeric = all(target.rsplit(":", 1)[0].replace(".", "").isdigit() for target in targets)
-    if not numeric and len(targets) > 1:
-        raise ConfigError(
-            f"VOICEMESH_LLM_TARGETS={','.join(targets)!r} names several hosts; give one name that DNS resolves to "
-            "every replica, or their numeric addresses"
-        )
-    return f"ipv4:{','.join(targets)}" if numeric else f"dns:///{targets[0]}"
+def _discovery(
+    variable: str, service: str, targets: Sequence[str], on_change: Callable[[Sequence[str]], None], every_s: float
+) -> Discovery:
+    if not targets:
+        raise ConfigError(f"{variable} is empty; name a replica of {service} at least, host:port")
+    if not every_s >= LEAST_DISCOVERY_S:
+        raise ConfigError(f"VOICEMESH_DISCOVERY_S={every_s} is below {LEAST_DISCOVERY_S}; 2 is usual")
+    try:
+        return Discovery(service, targets, on_change, every_s=every_s)
+    except ValueError as error:
+        raise ConfigError(f"{variable}: {error}") from error
