@@ -104,7 +104,7 @@ class Discovery:
         now = replicas(self._targets, self._known)
         if now != self._told:
             appeared, left = changes(self._told, now)
-            log.info("replicas.changed", service=self._service, appeared=list(appeared), left=list(left))
+            log.info("replicas.changed", of=self._service, appeared=list(appeared), left=list(left))
             self._told = now
             self._on_change(now)
 
@@ -128,7 +128,7 @@ class Discovery:
             self._failing.discard(target)
         elif target not in self._failing:
             self._failing.add(target)
-            log.warning("replicas.lookup_failed", service=self._service, target=target, reason=reason)
+            log.warning("replicas.lookup_failed", of=self._service, target=target, reason=reason)
         return addresses
 
 

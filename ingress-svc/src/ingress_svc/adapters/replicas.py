@@ -83,7 +83,7 @@ class Replicas:
         known = self._overrides.get(slot)
         if outcome.moved_to and (known is None or known.epoch < outcome.moved_epoch):
             self._overrides[slot] = _Override(outcome.moved_to, outcome.moved_epoch)
-            logs.get().info("mesh.slot_moved", service=self._name, slot=slot, address=outcome.moved_to)
+            logs.get().info("mesh.slot_moved", of=self._name, slot=slot, address=outcome.moved_to)
 
     async def close(self, grace_s: float) -> None:
         replicas = list(self._replicas.values())
