@@ -2,7 +2,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: up test clients check protos baseline bench lock docs clean
+.PHONY: up test clients check protos baseline bench compose-test lock docs clean
 
 up: $(VENV)/.run
 	@exec $(PY) -m voicemesh_cli up
@@ -24,6 +24,9 @@ baseline: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(PY) -m bench
+
+compose-test: $(VENV)/.dev
+	$(PY) -m pytest tests/compose -x --durations=0
 
 lock: $(VENV)/.dev
 	sh scripts/lock $(PY)
