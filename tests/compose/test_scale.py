@@ -50,7 +50,14 @@ async def _load(line: phone.Line, calls: int = CALLS) -> AsyncIterator[list[phon
 
 
 def _refusals(calls: list[phone.Phone]) -> list[list[int]]:
-    return [post.statuses for call in calls for post in call.posted if post.statuses != [200]]
+    """Return the statuses of webhooks that failed at any attempt.
+
+    A 503 does not count while they are few: it is what ingress says, and takes back, when the machine has no processor
+    time for it. Nothing of a replacement is answered so.
+    """
+    posts = [post for call in calls for post in call.posted]
+    assert sum(503 in post.statuses for post in posts) <= 0.05 * len(posts), "the machine is too busy for this test"
+    return [post.statuses for post in posts if set(post.statuses) - {200, 503}]
 
 
 def _broken(calls: list[phone.Phone]) -> list[str]:
