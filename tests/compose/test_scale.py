@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from compose.stack import OURS, Stack
+from compose.stack import Stack
 from docker.models.containers import Container
 from fakes import ledger, phone
 
@@ -160,13 +159,15 @@ def _scale(counts: dict[str, int]) -> list[str]:
 
 
 async def test_a_new_replica_is_found_and_one_that_left_is_forgotten(house: Stack, line: phone.Line) -> None:
-    began_s = time.monotonic()
     house.up(ingress_svc=1, llm_svc=3, bargein_svc=1)
     ingress = house.one("ingress-svc")
     async with _load(line, calls=9) as calls:
         await _works(house, house.containers("llm-svc"), "voicemesh_llm_generations_total")
     assert _refusals(calls) == []
-    changed = [one for one in house.lines(ingress) if one["event"] == "replicas.changed" and one["at"] > ""]
-    assert changed, "the log does not tell of it"
-    assert time.monotonic() - began_s < 120
-    assert set(OURS) == {one.labels["com.docker.compose.service"] for one in house.containers()} - {"nginx", "jaeger"}
+    told = [one for one in house.lines(ingress) if one["event"] == "replicas.changed"]
+    assert any(one["appeared"] for one in told[3:]), "the log does not tell of the new replica"
+    assert any(one["left"] for one in told), "the log does not tell of the one that left"
+
+
+def test_no_worker_of_nginx_has_crashed_over_all_this(house: Stack) -> None:
+    assert "exited on signal" not in house.one("nginx").logs().decode()
