@@ -28,3 +28,24 @@ RUN python -m compileall -q /app && python -c "import ${SERVICE}_svc.__main__" \
 USER 10001:10001
 # A shell that becomes Python: it is process 1 and gets SIGTERM itself.
 CMD ["sh", "-c", "exec python -m ${SERVICE}_svc"]
+
+# The `voicemesh` command, for calls and their timelines where no Python is at hand.
+FROM ${PYTHON_IMAGE} AS command-packages
+COPY requirements.lock /requirements.lock
+RUN python -m venv /venv \
+ && /venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --target /packages \
+    --requirement /requirements.lock \
+ && rm -rf /packages/bin
+
+FROM ${PYTHON_IMAGE} AS command
+RUN ! python -m pip --version >/dev/null 2>&1 || python -m pip uninstall --quiet --yes --root-user-action ignore \
+    setuptools wheel pip
+COPY --from=command-packages /packages /packages
+WORKDIR /app
+COPY protos/gen svc-runtime/src ingress-svc/src session-svc/src bargein-svc/src llm-svc/src cli/src ./
+COPY cli/src/voicemesh_cli/samples ./samples
+COPY agent.toml budget.toml ./
+ENV PYTHONPATH=/app:/packages PYTHONDONTWRITEBYTECODE=1
+RUN python -m compileall -q /app && python -c "import voicemesh_cli.__main__"
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "voicemesh_cli"]

@@ -3,7 +3,7 @@
 # none, so that the first start needs no file. A secret that stands there is left alone.
 set -eu
 umask 077
-chown 10001:10001 /volumes/data /volumes/jaeger
+chown 10001:10001 /volumes/*
 if [ ! -s /run/secrets/vapi_secret ]; then
     python -c 'import secrets; print(secrets.token_urlsafe(32))' >/run/secrets/vapi_secret
     chown 10001:10001 /run/secrets/vapi_secret
