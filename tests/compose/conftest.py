@@ -26,3 +26,9 @@ def house(built: None) -> Iterator[Stack]:
 async def line(house: Stack) -> AsyncIterator[phone.Line]:
     async with phone.line(house.url, house.secret()) as opened:
         yield opened
+
+
+@pytest.fixture
+def with_jaeger(house: Stack) -> None:
+    if not house.has_jaeger:
+        pytest.skip("NOT RUN: Jaeger's image is not on this machine; see tests/compose/stand_ins.sh")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -64,6 +65,8 @@ class Stack:
 
     def up(self, *services: str, **scale: int) -> None:
         """Start, and wait until everything that was started is healthy. Keys of ``scale`` have _ for -."""
+        if not services and not self.has_jaeger:
+            services = ("nginx",)
         scales = [part for key, count in scale.items() for part in ("--scale", f"{key.replace('_', '-')}={count}")]
         self.compose("up", "-d", *scales, *services)
         self.until(lambda: not self.unready(), READY_S, lambda: f"{self.unready()} did not become ready")
@@ -72,6 +75,12 @@ class Stack:
         self.compose("down", *(["-v"] if volumes else []), "--remove-orphans", within_s=120.0)
 
     # --- what there is
+
+    @property
+    def has_jaeger(self) -> bool:
+        """Whether Jaeger's image is on this machine."""
+        named = re.findall(r"VOICEMESH_JAEGER_IMAGE:-([^}]*)", (REPOSITORY / "compose.yaml").read_text())[0]
+        return bool(self.engine.images.list(os.environ.get("VOICEMESH_JAEGER_IMAGE", named)))
 
     @property
     def url(self) -> str:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes what the tests of the compose stack need and cannot pull where no image registry can be reached: base images under
 # exactly the names that Dockerfile and compose.yaml ask for, out of Debian's packages and the Go module proxy. An image
-# that is there already, or that can be pulled, is left alone. Usage: stand_ins.sh [python] [nginx] [jaeger] [compose]
+# that is there already, or that can be pulled, is left alone. Usage: stand_ins.sh [pull] [python] [nginx] [jaeger] [compose]
+# With `pull` nothing is made: it fails where an image is missing.
 #
 # Where the packages come from is the machine's own business: its apt sources, pip settings, certificates and Go proxy are
 # used as they are, and go into the stand-in images only, so that Dockerfile and compose.yaml stay what anybody needs.
@@ -21,6 +22,7 @@ image_of() { # image_of VARIABLE: what compose.yaml names, after .env and the sh
 there() {
     docker image inspect "$1" >/dev/null 2>&1 && { echo "$1 is there"; return 0; }
     timeout 60 docker pull --quiet "$1" >/dev/null 2>&1 && { echo "$1 was pulled"; return 0; }
+    [ "$make" ] || { echo "$1 can only be made here" >&2; exit 1; }
     return 1
 }
 
@@ -105,8 +107,10 @@ make_compose() {
     echo "$rooms/docker-compose is built"
 }
 
+make=yes
 for what in "${@:-python}"; do
     case $what in
+    pull) make="" ;;
     python | nginx | jaeger | compose) "make_$what" ;;
     *) echo "there is no $what; see the top of $0" >&2; exit 2 ;;
     esac
