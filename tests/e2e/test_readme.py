@@ -24,6 +24,7 @@ PUBLIC = "https://voice.example.com"
 ELSEWHERE = (
     "cloudflared",
     "ngrok",
+    "docker compose",
     "git clone",
     "openssl",
     "ollama",
@@ -32,7 +33,7 @@ ELSEWHERE = (
     "vllm",
     "SSL_CERT_FILE=",
 )
-"""What takes another machine, or a program that is not ours."""
+"""What takes another machine, or a program that is not ours. tests/compose runs docker compose."""
 STEPS = (". .venv/bin/activate", "export VAPI_API_KEY_FILE=$PWD/vapi-key", "curl -s http://127.0.0.1:8080/metrics")
 """What stands for something that the test does in its own way."""
 ROUTES = {*WEBHOOK_PATHS, *LLM_PATHS, TOKEN_PATH, "", "/healthz", "/readyz", "/metrics"}
