@@ -41,12 +41,13 @@ def compose_command() -> list[str]:
 class Stack:
     """One project of compose.yaml on free ports, with overlays of a test and values as .env would have them."""
 
-    def __init__(self, name: str, *overlays: str, **values: str) -> None:
+    def __init__(self, name: str, *overlays: str, root: Path = REPOSITORY, **values: str) -> None:
         """``values`` are VOICEMESH_* variables without the prefix."""
+        self._root = root
         self.name = name
         self.port, self.jaeger_port = _free_port(), _free_port()
         self.engine = docker.from_env()
-        self._files = [REPOSITORY / "compose.yaml", *(REPOSITORY / "tests/compose" / one for one in overlays)]
+        self._files = [root / "compose.yaml", *(REPOSITORY / "tests/compose" / one for one in overlays)]
         own = {"PORT": str(self.port), "JAEGER_PORT": str(self.jaeger_port), "HEALTH_INTERVAL": "1s"} | values
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("VOICEMESH_")}
         self._env |= {f"VOICEMESH_{key}": value for key, value in own.items()} | {"DOCKER_BUILDKIT": "0"}
@@ -58,7 +59,7 @@ class Stack:
         files = [part for file in self._files for part in ("-f", str(file))]
         command = [*compose_command(), "-p", self.name, *files, *arguments]
         done = subprocess.run(
-            command, cwd=REPOSITORY, env=self._env, capture_output=True, text=True, timeout=within_s, check=False
+            command, cwd=self._root, env=self._env, capture_output=True, text=True, timeout=within_s, check=False
         )
         assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -159,9 +160,9 @@ class Stack:
 
 
 @contextmanager
-def stack(name: str, *overlays: str, **values: str) -> Iterator[Stack]:
+def stack(name: str, *overlays: str, root: Path = REPOSITORY, **values: str) -> Iterator[Stack]:
     """Give a stack that is not up yet; whatever is left of it is gone afterwards, volumes too."""
-    made = Stack(f"{name}{os.getpid()}", *overlays, **values)
+    made = Stack(f"{name}{os.getpid()}", *overlays, root=root, **values)
     try:
         yield made
     finally:
