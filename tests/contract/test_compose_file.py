@@ -31,6 +31,9 @@ def test_each_setting_of_a_service_is_handed_on(service: str) -> None:
     handed = set(re.findall(r"^ +(VOICEMESH_\w+):", section(service) + section("x-settings"), re.MULTILINE))
     wanted = set()
     for row in describe(CONFIGS[service]):
+        # The webhook secret comes by a file alone, which setup writes.
+        if row.variable == "VOICEMESH_VAPI_SECRET":
+            continue
         wanted |= {row.variable, f"{row.variable}_FILE"} if row.secret else {row.variable}
     assert wanted - handed == set(), f"{service} of compose.yaml lacks them"
 
