@@ -25,7 +25,7 @@ from ingress_svc.adapters.control_lines import ControlLines
 from ingress_svc.adapters.custom_llm import CustomLlm
 from ingress_svc.adapters.generate import Generate
 from ingress_svc.adapters.guard import Door, Guard
-from ingress_svc.adapters.http import HttpServer, routes
+from ingress_svc.adapters.http import Draining, HttpServer, routes
 from ingress_svc.adapters.mesh import Mesh
 from ingress_svc.adapters.owner import OwnerServer
 from ingress_svc.adapters.owner_post import OwnerPost
@@ -61,7 +61,7 @@ class Ingress:
         budget = Budget.load(config.budget_file)
         clock = SystemClock()
         self.counters = Counters()
-        self.draining = False
+        self._draining = Draining()
         self._drain_s = config.drain_s
         self._recorder = telemetry.recorder("ingress-svc", config.otlp_endpoint, counters=self.counters)
         self._controls = ControlLines(
@@ -133,7 +133,7 @@ class Ingress:
             tokens=Tokens(self._auth.tokens, self.counters) if self._auth.tokens is not None else None,
             waits_for=lambda: self.missing,
             degraded=lambda: self._health.degraded,
-            draining=lambda: self.draining,
+            draining=self._draining,
             counters=self.counters,
             gauges=[
                 Gauge(
@@ -149,7 +149,7 @@ class Ingress:
         self._http = HttpServer(
             self.routes,
             webhook.receive,
-            draining=lambda: self.draining,
+            draining=self._draining,
             max_body_bytes=config.max_body_bytes,
             room=self.room,
             host=config.host,
@@ -166,6 +166,11 @@ class Ingress:
     def port(self) -> int:
         """The port that it listens on, also where the setting was 0."""
         return self._http.port
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is being stopped."""
+        return self._draining.begun
 
     @property
     def missing(self) -> list[str]:
@@ -195,7 +200,7 @@ class Ingress:
         """Stop taking work in, and let the answers that are on their way end."""
         logs.get().info("drain.began", drain_s=self._drain_s)
         began_s = time.monotonic()
-        self.draining = True
+        self._draining.begun = True
         self._health.probe()
         await self._http.stop_listening()
         finished, _ = await asyncio.gather(
@@ -203,7 +208,11 @@ class Ingress:
         )
         # Nobody waits for these any more, so they get what is left.
         left_s = max(0.0, self._drain_s - (time.monotonic() - began_s))
-        await asyncio.gather(self._tools.drain(left_s, hurry), self._reporter.drain(left_s, hurry))
+        await asyncio.gather(
+            self._tools.drain(left_s, hurry),
+            self._reporter.drain(left_s, hurry),
+            self._draining.quiet(self._http.has_connections, left_s, hurry),
+        )
         logs.get().info("drain.ended", finished=finished)
 
     async def close(self) -> None:

@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fakes.ingress import CALL_ID, ROOT, SECRET, Edge, edge, signed
+from fakes.ingress import CALL, CALL_ID, ROOT, SECRET, Edge, edge, signed
 from fakes.otlp_receiver import OtlpReceiver
 from fakes.streams import until
+from ingress_svc.adapters.http import QUIET_S, Draining
 from ingress_svc.adapters.webhook import DROPPED, UNKNOWN
 from ingress_svc.domain.chat import MAX_TEXT_CHARS
 
@@ -375,7 +376,7 @@ async def test_d32_an_ingress_that_drains_is_not_ready_and_says_so_in_its_log_to
     caplog.set_level(logging.INFO, "voicemesh")
     await at.mesh.llm_server.down()
     await until(lambda: at.ingress.missing == ["llm-svc"])
-    at.ingress.draining = True
+    at.ingress._draining.begun = True
     assert await ready(at) == (503, ["llm-svc", "drain"])
     told = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "health.changed"]
     assert told == [{"condition": "llm-svc", "ok": False}, {"condition": "drain", "ok": False}]
@@ -425,3 +426,32 @@ async def test_a_tick_that_fails_ends_readiness_and_is_logged(at: Edge, caplog: 
     await until(lambda: at.ingress.missing == ["background"])
     failed = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "background.failed"]
     assert [(fields["task"], fields["error_type"]) for fields in failed] == [("tick", "TypeError")]
+
+
+async def test_d29_a_request_on_a_connection_that_was_open_before_the_drain_is_answered() -> None:
+    async with edge(drain_s=20.0) as at:
+        reader, writer = await asyncio.open_connection(at.ingress.host, at.ingress.port)
+        body = json.dumps({"message": {"type": "hang", "call": {"id": CALL}}}).encode()
+        head = "".join(f"{name}: {value}\r\n" for name, value in signed(body).items())
+        request = f"POST /vapi/webhook HTTP/1.1\r\nHost: x\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        for draining in (False, True):
+            ending = asyncio.create_task(at.ingress.drain(asyncio.Event())) if draining else None
+            await until(lambda draining=draining: at.ingress.draining is draining)
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert (b"connection: close" in answer.lower()) is draining
+            if ending is not None:
+                await ending
+            else:
+                await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+
+
+async def test_d29_a_drain_waits_for_no_connection_when_somebody_is_in_a_hurry_or_there_is_none() -> None:
+    draining = Draining()
+    hurry = asyncio.Event()
+    async with asyncio.timeout(QUIET_S / 2):
+        await draining.quiet(lambda: False, 10.0, hurry)
+        hurry.set()
+        await draining.quiet(lambda: True, 10.0, hurry)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from aiohttp import web
 from svc_runtime import logs
@@ -23,6 +25,37 @@ from ingress_svc.domain.paths import LLM_PATHS, TOKEN_PATH, WEBHOOK_PATHS
 KEEP_ALIVE_S = 915.0
 """Longer than a proxy keeps its own idle connections (nginx 60 s, cloudflared 90 s, Cloudflare 900 s), so that it
 closes first: the other way round it sends a request into a connection that has just been closed."""
+
+
+QUIET_S = 0.5
+"""A proxy uses its open connections several times a second under load; one that is silent for so long has left."""
+
+
+class Draining:
+    """Whether ingress is being stopped. Asked as each answer leaves, so it also knows when that last was."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._answered_s = 0.0
+
+    def __call__(self) -> bool:
+        if self.begun:
+            self._answered_s = time.monotonic()
+        return self.begun
+
+    async def quiet(self, open_connections: Callable[[], bool], within_s: float, hurry: asyncio.Event) -> None:
+        """Return once nobody has been answered for a while: who has an open connection is told to leave by an answer.
+
+        To close it before would meet the request that its peer is sending, and break what nobody may send again.
+        """
+        until_s = time.monotonic() + within_s
+        self._answered_s = time.monotonic()
+        while open_connections() and not hurry.is_set():
+            left_s = min(self._answered_s + QUIET_S, until_s) - time.monotonic()
+            if left_s <= 0:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), left_s)
 
 
 def routes(
@@ -137,6 +170,10 @@ class HttpServer:
                 "set VOICEMESH_HTTP_PORT to a free port"
             ) from error
         self._port = int(self._listening.sockets[0].getsockname()[1])
+
+    def has_connections(self) -> bool:
+        """Whether anybody has a connection, idle or not."""
+        return bool(self._front.connections or self._server.connections)
 
     async def stop_listening(self) -> None:
         """Take no new connections; those that are open live on."""
