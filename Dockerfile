@@ -3,7 +3,7 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
-ARG SERVICE
+ARG SERVICE=ingress
 COPY ${SERVICE}-svc/requirements.lock /requirements.lock
 RUN python -m venv /venv \
  && /venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --target /packages \
@@ -14,7 +14,7 @@ FROM ${PYTHON_IMAGE} AS service
 # pip is for the stage above; an image that cannot install anything has less to patch.
 RUN ! python -m pip --version >/dev/null 2>&1 || python -m pip uninstall --quiet --yes --root-user-action ignore \
     setuptools wheel pip
-ARG SERVICE
+ARG SERVICE=ingress
 COPY --from=packages /packages /packages
 WORKDIR /app
 COPY protos/gen svc-runtime/src ./
