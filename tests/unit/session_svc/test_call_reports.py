@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fakes.call_events import INGRESS, OTHER_INGRESS, report, report_tried
-from fakes.desk import Desk
+from fakes.desk import Desk, taken_over
 from session_svc.adapters import call_reports
 from session_svc.adapters.call_reports import GRACE_MS, MOST_AT_ONCE, OVER
 from session_svc.adapters.call_table import LINGER_MS
@@ -133,3 +133,25 @@ async def test_those_beyond_the_limit_wait_in_the_store(over: Desk, monkeypatch:
         await over.take(report_tried(1, DUE_MS, ReportResult.DELIVERED), call_id=call_id)
     await over.pass_time(TRY_MS + GRACE_MS + 2_000)
     assert [to.call_id for to in over.ingress.commands if to.HasField("report_call")][2:] == ["vapi:c"]
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(report=ReportPolicy(give_up_ms=0))])
+@pytest.mark.parametrize("result", ReportResult)
+async def test_one_that_was_ordered_under_another_policy_comes_to_an_end_too(
+    over: Desk, policy: Policy, result: ReportResult
+) -> None:
+    await over.pass_time(DUE_MS)
+    await over.take(report_tried(1, DUE_MS, ReportResult.AGAIN))
+    other = await taken_over(over)
+    other.policies[""] = policy
+    for attempt in range(2, 40):
+        await other.pass_time(4_000_000, every_ms=500_000)
+        if not await other.commands_in_store():
+            break
+        at_ms = other.clock.ms - over_began(over)
+        assert orders(other)[-1] == attempt
+        await other.take(report_tried(attempt, at_ms, result))
+    assert await other.commands_in_store() == []
+    given = len(orders(other))
+    await other.pass_time(TRY_MS * 3)
+    assert len(orders(other)) == given

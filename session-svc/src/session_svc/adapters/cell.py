@@ -13,7 +13,8 @@ from voicemesh.session.v1 import session_pb2 as pb
 from session_svc.adapters import wire
 from session_svc.adapters.store import CallClosed, CallOpened, LogRow, OutboxAdd, OutboxRemove, Write
 from session_svc.domain.call import Call, Step
-from session_svc.domain.events import AnswerRequested, Event
+from session_svc.domain.commands import ReportCall
+from session_svc.domain.events import AnswerRequested, Event, ReportTried
 
 SEEN_IDS = 4_096
 """Event ids remembered per call to tell a redelivery: more than an hour of speech makes."""
@@ -105,6 +106,9 @@ class Cell:
         traceparent = event.trace.traceparent
         commands = [(to.ingress_id, wire.command_to(self.call_id, to, traceparent)) for to in result.commands]
         adds, removes = self._outbox_changes(result, commands)
+        if isinstance(parsed.body, ReportTried) and not removes and not _is_ordered(result.call):
+            # It was ordered, or not given up, under another policy than the log is read by now: only the store has it.
+            removes = (OutboxRemove(self.call_id, ReportCall.command_id),)
         basis = self._basis(parsed)
         rows = tuple(self._row(kept, seq) for seq, kept in enumerate((*basis, event), start=self.last_seq + 1))
         write = Write(
@@ -160,3 +164,7 @@ class Cell:
         if not call.ended or (self.call is not None and self.call.outcome == call.outcome):
             return None
         return CallClosed(self.call_id, call.ended_at_ms, call.outcome)
+
+
+def _is_ordered(call: Call) -> bool:
+    return any(entry.command_id == ReportCall.command_id for entry in call.pending)

@@ -93,7 +93,10 @@ def lines(call: Call) -> Iterator[ReportedTurn]:
 
 def _tried(result: Step, event: Event, body: ReportTried, rules: ReportPolicy) -> Step:
     call, known = result.call, result.call.report
-    if known is None or known.over:
+    if known is None:
+        # It was ordered under another policy than that by which the log is read now.
+        known = Progress(body.attempt, event.received_at_ms, event.received_at_ms)
+    if known.over:
         return result
     if body.result is not ReportResult.AGAIN:
         # Also of an earlier try: another ingress may have had it.
