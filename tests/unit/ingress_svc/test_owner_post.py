@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ingress_svc.domain.owner_post import (
     Posted,
     answered,
     failed,
+    http_date,
     may_post,
     signed_headers,
 )
@@ -144,6 +146,12 @@ async def test_an_address_in_the_url_itself_is_held_to_the_same(post: OwnerPost)
 def test_retry_after_is_heeded_within_bounds(header: str, pause_s: float) -> None:
     now_s = 1_792_567_680.0  # 21 October 2026, 07:28:00 UTC
     assert answered(429, header, now_s=now_s).retry_after_s == pause_s
+
+
+@pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000", ""])
+def test_a_date_is_in_utc_whatever_the_zone_of_this_machine(zone: str) -> None:
+    at = http_date(f"Wed, 21 Oct 2026 07:28:10 {zone}".strip())
+    assert (at.utcoffset(), at.hour) == (timedelta(0), 7)
 
 
 def test_the_body_is_what_the_page_shows() -> None:

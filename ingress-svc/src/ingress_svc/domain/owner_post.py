@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -103,12 +104,19 @@ def may_post(address: str, *, host: str, internal: bool) -> bool:
     return internal and ip.is_private and not (ip.is_link_local or ip.is_unspecified or ip.is_loopback)
 
 
+def http_date(header: str) -> datetime:
+    """Return the time that a header names. Raises ValueError for none."""
+    at = parsedate_to_datetime(header)
+    # "-0000" says UTC, and nothing of where the sender is: it is read as a time without a zone.
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
 def _pause_s(header: str, now_s: float) -> float:
     header = header.strip()
     if header.isascii() and header.isdecimal():
         return min(float(header[:9]), MOST_RETRY_AFTER_S)
     try:
-        until_s = parsedate_to_datetime(header).timestamp()
+        until_s = http_date(header).timestamp()
     except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(0.0, until_s - now_s), MOST_RETRY_AFTER_S)
