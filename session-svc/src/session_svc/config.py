@@ -60,7 +60,7 @@ class Config(ShelfSettings):
     )
     report_give_up_h: float = setting(
         "VOICEMESH_REPORT_GIVE_UP_H",
-        6.0,
+        24.0,
         meaning="Hours after the first try was due in which others are made. Less than VOICEMESH_RETENTION_H.",
     )
     owner_timeout_s: float = setting(

@@ -125,7 +125,7 @@ def test_it_is_tried_again_with_growing_pauses_until_it_is_given_up() -> None:
         call, sent = told(report_tried(call.report.attempt, at_ms, ReportResult.AGAIN), call=call)
         pauses += [order.not_before_ms - received(at_ms) for order in sent]
         at_ms += pauses[-1]
-    assert pauses == [*RULES.pauses_ms, *[RULES.pauses_ms[-1]] * 4]
+    assert pauses == [*RULES.pauses_ms, *[RULES.pauses_ms[-1]] * 22]
     assert call.report is not None
     assert call.report.over == "given_up"
 

@@ -26,7 +26,7 @@ class ReportPolicy:
     """How long the provider's report is waited for."""
     pauses_ms: tuple[int, ...] = (1_000, 5_000, 30_000, 120_000, 600_000, 3_600_000)
     """Between two tries; the last is for all that follow."""
-    give_up_ms: int = 6 * 3_600_000
+    give_up_ms: int = 24 * 3_600_000
     """So long after it was first due no further try is made."""
 
 
