@@ -100,7 +100,7 @@ class Ingress:
         rounds = ToolRounds(self._tool_lists, self._tools)
         generate = Generate(self._mesh, turns, rounds, config.generate_timeout_s, config.first_piece_s)
         self.calls.connect(self._mesh, turns, generate, self._tools)
-        self._reporter = CallReporter(self._mesh, self._owner_post, owner_of, clock, self.counters)
+        self._reporter = CallReporter(self._mesh, self._owner_post, chooser.owners_system_now, clock, self.counters)
         self._background = Background()
         self._health = Health(degraded=lambda: self._shelf.degraded)
         self._watch = LoopWatch(lambda ok: self._health.set("loop", ok))

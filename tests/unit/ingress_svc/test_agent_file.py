@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ingress_svc.adapters.agents import Agents
 from ingress_svc.agent_file import Agent, agent_in, agents
 from ingress_svc.config import APOLOGY, Config
 from ingress_svc.domain.agents import Match
@@ -145,3 +146,18 @@ def test_an_owners_system_cannot_be_told_without_a_secret(tmp_path: Path) -> Non
     path.write_text('[owner]\nurl = "https://crm.example.com/v"')
     with pytest.raises(ConfigError, match="VOICEMESH_OWNER_SECRET is not set"):
         agents(Config(agent_file=str(path), agents_dir=str(tmp_path / "none")), Counters())
+
+
+def test_a_report_goes_where_the_file_says_now_and_without_that_where_it_said_of_the_call(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('[owner]\nurl = "https://wrong.example.com/v"')
+    shelf = agents(Config(agent_file=str(path), agents_dir=str(tmp_path / "none"), owner_secret="s"), Counters())
+    chooser, reference = Agents(shelf), shelf.current["default"].reference
+    for text, url in [
+        ('[owner]\nurl = "https://right.example.com/v"', "https://right.example.com/v"),
+        ("", "https://wrong.example.com/v"),
+    ]:
+        path.write_text(text)
+        shelf.look()
+        assert chooser.owners_system_now(reference).url == url
+        assert chooser.owners_system(reference).url == "https://wrong.example.com/v"

@@ -38,6 +38,14 @@ class Agents:
         """Return where the agent's owner is told of things."""
         return self._shelf.of(reference).value.owner
 
+    def owners_system_now(self, reference: str) -> OwnersSystem:
+        """Return the same by the newest version of the agent's file, while that names one: an address may have been
+        put right after the call."""
+        newest = self._shelf.current.get(reference.partition("@")[0])
+        if newest is not None and newest.value.owner.url:
+            return newest.value.owner
+        return self.owners_system(reference)
+
     def transfers(self, reference: str) -> tuple[Destination, ...]:
         """Return where the agent may hand a call over."""
         return self._shelf.of(reference).value.plan.transfer
