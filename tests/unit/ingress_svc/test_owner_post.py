@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fakes.owner_server import FakeOwner, owner_server
 from ingress_svc.adapters.owner_post import OwnerPost
 from ingress_svc.domain.call_report import CallReport, body
 from ingress_svc.domain.owner_post import (
+    MOST_BODY_BYTES,
     MOST_RETRY_AFTER_S,
     Delivery,
     Failure,
@@ -157,6 +159,23 @@ def test_a_date_is_in_utc_whatever_the_zone_of_this_machine(zone: str) -> None:
 def test_the_body_is_what_the_page_shows() -> None:
     [shown] = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)
     assert json.loads(body(REPORT)) == json.loads(shown)
+
+
+@pytest.mark.parametrize("letter", ["x", "\u0416", "\U0001f600", "\x01", "\ud800"])
+@pytest.mark.parametrize("chars", [50_000, 500, 50])
+def test_a_body_holds_the_last_turns_that_fit_and_says_how_many_do_not(letter: str, chars: int) -> None:
+    at = "2026-09-21T14:13:21.000Z"
+    turns = [{"party": "agent", "at": at, "text": f"{n}{letter * chars}"} for n in range(50_000 // chars)]
+    raw = body(replace(REPORT, turns=tuple(turns), turn_count=len(turns) + 3))
+    told = json.loads(raw)
+    assert len(raw) <= MOST_BODY_BYTES
+    assert len(told["turns"]) + told["turns_left_out"] == len(turns) + 3
+    sent = letter if letter != "\ud800" else "?"
+    assert told["turns"] == [
+        {**turn, "text": str(turn["text"]).replace(letter, sent)} for turn in turns[len(turns) - len(told["turns"]) :]
+    ]
+    fits = len(json.dumps(turns, ensure_ascii=False).encode("utf-8", "replace")) < MOST_BODY_BYTES - 1_000
+    assert not fits or told["turns_left_out"] == 3
 
 
 async def test_the_check_that_the_page_shows_takes_ours_and_nothing_else(owner: FakeOwner, post: OwnerPost) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from ingress_svc.domain.chat import json_text
+from ingress_svc.domain.owner_post import MOST_BODY_BYTES, json_bytes
 
 VERSION: Final = 1
 """Rises when a member goes or changes its meaning; new ones may come without."""
@@ -39,7 +39,24 @@ def delivery_of(call_id: str) -> str:
 
 
 def body(report: CallReport) -> bytes:
-    """Return the JSON that is posted, in ASCII."""
+    """Return the JSON that is posted: of the turns the last, as many as fit."""
+    turns = list(report.turns)
+    raw = _body(report, turns)
+    if len(raw) > MOST_BODY_BYTES:
+        # With a comma each, and room for one digit more in the number of those left out.
+        sizes = [len(json_bytes(turn)) + 1 for turn in turns]
+        room = MOST_BODY_BYTES - (len(raw) - sum(sizes)) - len(str(len(turns)))
+        kept = len(turns)
+        for size in reversed(sizes):
+            room -= size
+            if room < 0:
+                break
+            kept -= 1
+        raw = _body(report, turns[kept:])
+    return raw
+
+
+def _body(report: CallReport, turns: Sequence[Mapping[str, object]]) -> bytes:
     fields = {
         "type": "call.ended",
         "version": VERSION,
@@ -55,13 +72,14 @@ def body(report: CallReport) -> bytes:
         "duration_ms": report.duration_ms or _between(report),
         "turn_count": report.turn_count,
         "cut_count": report.cut_count,
-        "turns": list(report.turns),
+        "turns": turns,
+        "turns_left_out": report.turn_count - len(turns),
         "tools": list(report.tools),
         "tokens": {"prompt": report.prompt_tokens, "completion": report.completion_tokens},
         "cost_usd": report.cost_usd,
         "provider_reported": report.provider_reported,
     }
-    return json_text(fields).encode("ascii")
+    return json_bytes(fields)
 
 
 def instant(at_ms: int) -> str | None:

@@ -6,8 +6,7 @@ import json
 from typing import Final
 
 from ingress_svc.domain.call_report import VERSION, instant
-from ingress_svc.domain.chat import json_text
-from ingress_svc.domain.owner_post import Delivery, Failure, Posted
+from ingress_svc.domain.owner_post import Delivery, Failure, Posted, json_bytes
 from ingress_svc.domain.tool_claims import ToolAsk, ToolEnd, ToolOutcome
 
 TELL_OWNER: Final = "tell_owner"
@@ -39,7 +38,7 @@ def delivery_of(ask: ToolAsk) -> str:
 
 
 def body(ask: ToolAsk, line: str, *, agent: str, at_ms: int) -> bytes:
-    """Return the JSON that is posted, in ASCII."""
+    """Return the JSON that is posted."""
     fields = {
         "type": "call.line",
         "version": VERSION,
@@ -50,7 +49,7 @@ def body(ask: ToolAsk, line: str, *, agent: str, at_ms: int) -> bytes:
         "at": instant(at_ms),
         "line": line,
     }
-    return json_text(fields).encode("ascii")
+    return json_bytes(fields)
 
 
 def end_of(delivery: Delivery) -> ToolEnd:

@@ -6,6 +6,7 @@ import enum
 import hashlib
 import hmac
 import ipaddress
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,8 @@ from ingress_svc.domain.control_url import may_connect
 
 MOST_RETRY_AFTER_S: Final = 3_600.0
 """Whoever asks to be left alone for longer is asked again sooner."""
+MOST_BODY_BYTES: Final = 256 * 1_024
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 _NOT_NOW: Final = frozenset({408, 409, 425, 429})
 """409: another delivery of the same is being worked on."""
 
@@ -58,6 +61,12 @@ class OwnersSystem:
     """Empty where there is none."""
     internal: bool = False
     """Whether it may be in a private network."""
+
+
+def json_bytes(value: object) -> bytes:
+    """Return compact JSON in UTF-8. Raises ValueError for what JSON cannot carry."""
+    # A model can write half of a pair of surrogates.
+    return _encode(value).encode("utf-8", "replace")
 
 
 def signed_headers(secret: bytes, raw: bytes, *, now_s: float, key: str) -> dict[str, str]:
