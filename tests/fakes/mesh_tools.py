@@ -76,6 +76,7 @@ class ToolsSim:
     def ends(self, ask: ToolAsk) -> None:
         self.running.remove(ask)
         self.carry_out(self.claims.ended(ask.place, ToolEnd(ToolOutcome.DONE, f"did {ask.key}")))
+        self.carry_out(self.claims.recorded(ask.place))
 
     def carry_out(self, done: Sequence[Effect]) -> None:
         ingress, now_ms = self.ingress, self.ingress.world.now_ms

@@ -48,6 +48,7 @@ class Process:
     """Of the newest start that it was told of."""
     waiting: list[ToolAsk] = field(default_factory=list)
     running: list[ToolAsk] = field(default_factory=list)
+    recording: list[ToolAsk] = field(default_factory=list)
     again_ms: dict[str, int] = field(default_factory=dict)
 
 
@@ -110,6 +111,11 @@ class World:
         at.running.remove(ask)
         text = self.results.setdefault(ask.key, f"result-{self.number()}")
         self.carry_out(at, at.claims.ended(ask.place, ToolEnd(ToolOutcome.DONE, text)))
+        at.recording.append(ask)
+
+    def record(self, at: Process, ask: ToolAsk) -> None:
+        at.recording.remove(ask)
+        self.carry_out(at, at.claims.recorded(ask.place))
 
     def kill(self, at: Process) -> None:
         at.link.lose()
@@ -191,6 +197,7 @@ class World:
                 found.append(lambda at=at: self.want(at, KEYS[0], at.generation))  # type: ignore[misc]
             found += [lambda at=at, ask=ask: self.leave(at, ask) for ask in at.waiting]  # type: ignore[misc]
             found += [lambda at=at, ask=ask: self.end_run(at, ask) for ask in at.running]  # type: ignore[misc]
+            found += [lambda at=at, ask=ask: self.record(at, ask) for ask in at.recording]  # type: ignore[misc]
             found += [
                 lambda at=at: self.ask_for_answer(at),  # type: ignore[misc]
                 lambda at=at: self.lose_stream(at),  # type: ignore[misc]
@@ -213,7 +220,8 @@ class World:
                 self.session.reopen(at.link)
         for _ in range(5_000):
             runs = [lambda at=at, ask=ask: self.end_run(at, ask) for at in self.processes for ask in at.running]
-            moves = self.deliveries() or runs or self.due()
+            records = [lambda at=at, ask=ask: self.record(at, ask) for at in self.processes for ask in at.recording]
+            moves = self.deliveries() or runs or records or self.due()
             if moves:
                 moves[0]()
             elif any(at.waiting for at in self.processes):

@@ -82,7 +82,7 @@ class Calls:
             slept=self._slept,
             caught_up=self._caught_up,
         )
-        self.partings = Partings(self.control, counters)
+        self.partings = Partings(self.control, counters, caller_has_floor=self._caller_has_floor)
         counters.declare(CUTS, "Generations cut.", reason=tuple(reason.value for reason in effects.CutReason))
 
     def connect(self, mesh: Mesh, turns: Turns, generate: Generate, tools: ToolDesk) -> None:
@@ -121,6 +121,10 @@ class Calls:
         if call.turn is None or call.turn.over:
             call.turn = self.turns.opened(outside)
         return call.turn
+
+    def _caller_has_floor(self, call_id: str) -> bool:
+        call = self._calls.get(call_id)
+        return call is not None and (call.caller_speaks or bool(call.output.attachments))
 
     def turn_going_on(self, call_id: str) -> Turn | None:
         call = self._calls.get(call_id)
@@ -262,6 +266,7 @@ class Calls:
             return
         call.edges[edge.party] = at_ms
         if edge.party is vapi.Party.CALLER:
+            call.caller_speaks = edge.started
             if not edge.started:
                 call.caller_stopped_ms, call.caller_stopped_seen_ns = at_ms, received_ns
         elif edge.started:
@@ -281,6 +286,7 @@ class Calls:
     def _agent_stopped(self, call: LiveCall) -> None:
         done = call.output.agent_fell_silent()
         self._carry_out(call, done)
+        self.partings.silent(call.call_id)
         if done:
             self._end_turn(call)
 
@@ -387,6 +393,7 @@ class Calls:
             token=token,
             tool_call=tool_call,
             part=part,
+            is_aside=lambda: call.output.voice is not None and call.output.voice.aside is not None,
             finished=finished,
         )
         self.slow_turns.opened(call, effect)
@@ -410,7 +417,9 @@ class Calls:
         if isinstance(report, effects.Cut):
             self.partings.dropped(call.call_id, before=report.generation + 1)
         elif isinstance(report, effects.Ended):
-            self.partings.said(call.call_id, report.generation, report.said_text)
+            if report.finish is effects.Finish.FAILED:
+                self.partings.dropped(call.call_id, before=report.generation + 1)
+            self.partings.words_left(call.call_id, report.generation, report.said_text)
         turn = call.turn
         traceparent = self.turns.context(turn.root) if turn is not None else ""
         self._reported += 1
@@ -435,8 +444,6 @@ class Calls:
         )
         call.playing = wire.still_playing(event, call.playing)
         self.mesh.watch(event)
-        if change.state is effects.PlayoutState.OVER:
-            self.partings.heard(call.call_id, change.generation)
 
     # --- turns and idleness -------------------------------------------------------------------------------------
 
@@ -487,6 +494,7 @@ class Calls:
         Returns whether there was none to cut.
         """
         await wait_in_drain(self._all_answered(), drain_s, hurry)
+        self.partings.drop_all()
         answering = sum(call.busy for call in self._calls.values())
         logs.get().info("drain.answers", cut=answering, calls=len(self._calls))
         for call in list(self._calls.values()):

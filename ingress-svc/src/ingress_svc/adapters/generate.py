@@ -70,6 +70,7 @@ class Generate:
         token: Token,
         tool_call: ToolCall,
         part: Part,
+        is_aside: Callable[[], bool],
         finished: Finished,
     ) -> Run:
         """Start, and return the handle that cancels. ``finished`` is called once, unless it was cancelled."""
@@ -81,7 +82,9 @@ class Generate:
 
         async def work() -> None:
             try:
-                ending = await self.rounds.run(message, turn, model=model, token=token, tool_call=tool_call, part=part)
+                ending = await self.rounds.run(
+                    message, turn, model=model, token=token, tool_call=tool_call, part=part, is_aside=is_aside
+                )
             except Exception as error:  # noqa: BLE001 - a defect of ours must not leave a caller in silence
                 logs.get().exception("generation.failed", error, generation=opened.generation)
                 ending = FAILED

@@ -31,6 +31,8 @@ class LiveCall:
     """When the caller last fell silent, on the reporter's clock; 0 when not reported."""
     caller_stopped_seen_ns: int = 0
     """When that was received, on ours."""
+    caller_speaks: bool = False
+    """By the newest edge of the caller's speech."""
     edges: dict[vapi.Party, int] = field(default_factory=dict)
     """The time of the newest edge of each party's speech: one that is not newer was delivered late, or again."""
     playing: bargein_pb2.PlayoutChanged | None = None

@@ -112,6 +112,17 @@ class Mesh:
         """Open a Generate call. The caller cancels it in a `finally`."""
         return self._llm.Generate(request, timeout=timeout_s, wait_for_ready=True)
 
+    async def reaches_llm(self, within_s: float) -> bool:
+        """Whether a replica of llm-svc can be asked at once, or within this time."""
+        channel = self._spread.channel
+        try:
+            async with asyncio.timeout(within_s):
+                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    await channel.wait_for_state_change(state)
+        except TimeoutError:
+            return False
+        return True
+
     async def run_tool(self, request: llm_pb2.RunToolRequest, timeout_s: float) -> llm_pb2.RunToolResponse:
         response: llm_pb2.RunToolResponse = await self._llm.RunTool(request, timeout=timeout_s, wait_for_ready=True)
         return response

@@ -45,13 +45,16 @@ class TellOwner:
     async def _delivered(self, ask: ToolAsk, agent: str, raw: bytes) -> Delivery:
         """Return what came of the last try. A system that was too slow once may have it, and is asked again: it knows
         the delivery by its name."""
-        last = _LATE
+        last, may_have_it = _LATE, False
         try:
             async with asyncio.timeout(TIMEOUT_MS / 1_000):
                 for pause_s in (*PAUSES_S, None):
                     last = await self._post.post(self._owner_of(agent), raw, delivery=delivery_of(ask))
-                    if last.posted is not Posted.AGAIN or pause_s is None:
+                    may_have_it = may_have_it or last.failure in (Failure.LATE, Failure.DEFECT)
+                    if last.posted is Posted.DELIVERED:
                         return last
+                    if last.posted is not Posted.AGAIN or pause_s is None:
+                        return _LATE if may_have_it else last
                     await asyncio.sleep(pause_s)
         except TimeoutError:
             return _LATE

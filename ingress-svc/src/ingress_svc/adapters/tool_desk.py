@@ -117,10 +117,10 @@ class ToolDesk:
         """Let what runs end, for so long and while nobody is in a hurry; the rest is recorded as unknown."""
         if self._running:
             await wait_in_drain(asyncio.wait(self._running), drain_s, hurry)
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        while running := list(self._running):
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
@@ -177,12 +177,12 @@ class ToolDesk:
         if turn is not None:
             failure = "" if end.outcome is ToolOutcome.DONE else end.outcome.value
             self._turns.note(turn, "tool.run", began_ns, span=span, kind=Kind.CLIENT, end_ns=ended_ns, error=failure)
-        await self._tell_end(self._claims.ended(ask.place, end))
+        await self._tell_end(ask, end)
 
-    async def _tell_end(self, effects: Sequence[Effect]) -> None:
+    async def _tell_end(self, ask: ToolAsk, end: ToolEnd) -> None:
         """Record the end of a run, and tell it to who waits once session-svc has it."""
         recorded = asyncio.Event()
-        for effect in effects:
+        for effect in self._claims.ended(ask.place, end):
             if isinstance(effect, RecordTool):
                 self._record(effect, recorded.set)
         try:
@@ -190,7 +190,8 @@ class ToolDesk:
                 await recorded.wait()
         except TimeoutError:
             logs.get().warning("tool.record_late")
-        self._carry_out([effect for effect in effects if not isinstance(effect, RecordTool)])
+        finally:
+            self._carry_out(self._claims.recorded(ask.place))
 
     def _record(self, record: RecordTool, taken: Callable[[], None] | None = None) -> None:
         self._records += 1

@@ -56,6 +56,8 @@ class ToolLists:
             listed = self._listed[agent] = _Listed()
             if len(self._listed) > MOST_AGENTS:
                 self._listed.popitem(last=False)
+        else:
+            self._listed.move_to_end(agent)
         loop = asyncio.get_running_loop()
         if listed.asking is None and loop.time() >= listed.stale_s:
             listed.asking = loop.create_task(self._ask(agent, listed))

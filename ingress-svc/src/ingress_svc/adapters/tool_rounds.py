@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from svc_runtime import logs
@@ -23,6 +23,7 @@ from ingress_svc.domain.effects import Finish, Usage, WriteToolCall
 from ingress_svc.domain.partings import PARTINGS, Parting
 from ingress_svc.domain.tool_claims import ToolAsk, key_of
 
+NOT_YET = "The call was not left yet: read the other results first, then ask for it again by itself."
 FLUSH = " <flush />"
 """Vapi speaks what stands before it at once, rather than when the sentence after it has come."""
 
@@ -61,6 +62,7 @@ class _Answer:
     token: Token
     tool_call: ToolCall
     part: Part
+    is_aside: Callable[[], bool]
     usage: Usage | None = None
     said_any: bool = False
     lines: set[str] = field(default_factory=set)
@@ -84,13 +86,17 @@ class ToolRounds:
         token: Token,
         tool_call: ToolCall,
         part: Part,
+        is_aside: Callable[[], bool],
     ) -> Ending:
-        """Run ``model`` until it has said all. ``message`` is what it is asked first; it is changed on the way."""
+        """Run ``model`` until it has said all. ``message`` is what it is asked first; it is changed on the way.
+
+        ``is_aside``: what is said now will be heard at the end only.
+        """
         known = self._lists.known(message.agent)
         own, tools_json = offer(known if known is not None else await self._lists.of(message.agent), message.tools_json)
         if not own:
             return await model(message, token, tool_call)
-        answer = _Answer(message, turn, model, token, tool_call, part)
+        answer = _Answer(message, turn, model, token, tool_call, part, is_aside)
         message.tools_json = tools_json
         for number in range(1, MOST_ROUNDS + 1):
             last = number == MOST_ROUNDS
@@ -101,7 +107,8 @@ class ToolRounds:
             if number > 1:
                 # Tools stood before these words: what the caller waited for was not the provider alone.
                 ending = ending._replace(provider_first_token_us=0)
-            if ending.finish is not Finish.TOOL_CALLS or not this.calls:
+            # Some servers say "stop" behind their tool calls.
+            if not this.calls or ending.finish not in (Finish.TOOL_CALLS, Finish.STOP):
                 return ending
             if last:
                 break
@@ -140,18 +147,26 @@ class ToolRounds:
         return this, ending
 
     async def _results(self, answer: _Answer, own: Tools, this: Round) -> list[str]:
-        """Do what the model asked for, all at once, and return what it is told, by place."""
-        if not all(_parts(own, call) for call in this.calls):
-            _speak(answer, this, [own[call.name].speak_while_running for call in this.calls])
+        """Do what the model asked for, all at once, and return what it is told, by place.
+
+        The call is left by itself only: what else was asked for may come to nothing, and then more is to be said.
+        """
+        leaves = [own[call.name].builtin and call.name in PARTINGS for call in this.calls]
+        if all(leaves) and not this.passes:
+            return [self._parted(answer, this, call) for call in this.calls]
+        _speak(answer, this, [own[call.name].speak_while_running for call in this.calls])
         return list(
-            await asyncio.gather(*(self._result(answer, own, call, place) for place, call in enumerate(this.calls)))
+            await asyncio.gather(
+                *(
+                    _told(NOT_YET) if leaves[place] else self._result(answer, own, call, place)
+                    for place, call in enumerate(this.calls)
+                )
+            )
         )
 
     async def _result(self, answer: _Answer, own: Tools, call: OwnCall, place: int) -> str:
         if place >= MOST_CALLS:
             return TOO_MANY_TOOLS
-        if _parts(own, call):
-            return self._parted(answer, call)
         asked = answer.message
         ask = ToolAsk(
             call_id=asked.call_id,
@@ -164,19 +179,20 @@ class ToolRounds:
         )
         return (await self._desk.run(ask, agent=asked.agent, turn=answer.turn)).text
 
-    def _parted(self, answer: _Answer, call: OwnCall) -> str:
+    def _parted(self, answer: _Answer, this: Round, call: OwnCall) -> str:
         parting = answer.part(call)
         if isinstance(parting, str):
             return parting
         if not answer.partings and parting.words:
             answer.token(f" {parting.words}" if answer.said_any else parting.words)
             answer.said_any = True
-        answer.partings.append(parting)
+        # A model may say goodbye by itself: these are the last words then.
+        answer.partings.append(replace(parting, words=parting.words or "".join(this.said)))
         return ""
 
 
-def _parts(own: Tools, call: OwnCall) -> bool:
-    return own[call.name].builtin and call.name in PARTINGS
+async def _told(text: str) -> str:
+    return text
 
 
 def _speak(answer: _Answer, this: Round, lines: Sequence[str]) -> None:
@@ -184,7 +200,7 @@ def _speak(answer: _Answer, this: Round, lines: Sequence[str]) -> None:
     line = next((each for each in lines if each and each not in answer.lines), "")
     if "".join(this.said).strip():
         answer.token(FLUSH)
-    elif line:
+    elif line and not answer.is_aside():
         answer.lines.add(line)
         answer.token(f" {line}{FLUSH}" if answer.said_any else f"{line}{FLUSH}")
         answer.said_any = True

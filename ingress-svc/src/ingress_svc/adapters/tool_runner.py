@@ -16,6 +16,8 @@ NOT_BEGUN: Final = "voicemesh-not-begun"
 """Trailing metadata of an llm-svc that has refused a run: another replica may take it."""
 OTHER_S: Final = (0.1, 0.3, 0.6)
 """Pauses before another replica is asked."""
+REACHED_S: Final = 2.0
+"""How long a replica is waited for."""
 MORE_S: Final = 1.0
 """What llm-svc has beyond the tool's own time: its own "too late" says more than a deadline."""
 
@@ -43,6 +45,11 @@ class LlmTools:
         )
         request.trace.traceparent = traceparent
         for pause_s in (*OTHER_S, None):
+            # By itself the call would wait for a connection in the tool's own time, and nobody could say afterwards
+            # whether it had begun.
+            if not await self._mesh.reaches_llm(REACHED_S):
+                logs.get().warning("tool.not_answered", code="unreachable")
+                return ToolEnd(ToolOutcome.FAILED, BUSY)
             try:
                 return _end_of(await self._mesh.run_tool(request, ask.timeout_ms / 1_000 + MORE_S))
             except grpc.aio.AioRpcError as failed:

@@ -73,8 +73,11 @@ def _names(tools_json: str) -> frozenset[str]:
 @dataclass(slots=True)
 class _Begun:
     id: str
+    """As it came."""
     name: str
-    arguments: list[str]
+    passes_as: int | None
+    """None where it is ours."""
+    arguments: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,32 +86,37 @@ class Round:
 
     own: Tools
     said: list[str] = field(default_factory=list)
-    _ours: dict[int, _Begun] = field(default_factory=dict)
-    _passed: dict[int, int] = field(default_factory=dict)
+    _begun: list[_Begun] = field(default_factory=list)
+    _open: dict[int, _Begun] = field(default_factory=dict)
+    """By the model's index."""
 
     def take(self, index: int, call_id: str, name: str, arguments: str) -> int | None:
         """Take a piece of a tool call. Returns the index under which it passes on, None where it is ours.
 
         What passes is numbered without gaps: readers of the format count on it.
         """
-        begun = self._ours.get(index)
-        if begun is not None:
-            begun.arguments.append(arguments)
-            return None
-        if index not in self._passed and name in self.own:
-            self._ours[index] = _Begun(call_id or f"call_{index}", name, [arguments])
-            return None
-        return self._passed.setdefault(index, len(self._passed))
+        begun = self._open.get(index)
+        # Some servers number every whole call 0.
+        if begun is None or (name and call_id and call_id != begun.id):
+            passes_as = None if name in self.own else sum(each.passes_as is not None for each in self._begun)
+            begun = self._open[index] = _Begun(call_id, name, passes_as)
+            self._begun.append(begun)
+        begun.arguments.append(arguments)
+        return begun.passes_as
 
     @property
     def calls(self) -> list[OwnCall]:
         """Of our own tools, in the order of the model."""
-        return [OwnCall(each.id, each.name, "".join(each.arguments) or "{}") for each in self._ours.values()]
+        return [
+            OwnCall(each.id or f"call_{place}", each.name, "".join(each.arguments) or "{}")
+            for place, each in enumerate(self._begun)
+            if each.passes_as is None
+        ]
 
     @property
     def passes(self) -> bool:
         """Whether tools of the request were asked for as well."""
-        return bool(self._passed)
+        return any(each.passes_as is not None for each in self._begun)
 
     def history(self, results: Sequence[str]) -> list[ChatMessage]:
         """Return the messages that tell the next round of this one; ``results`` are by place of `calls`."""

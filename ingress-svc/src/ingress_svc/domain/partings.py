@@ -35,7 +35,7 @@ class Parting:
 
     command: Command
     words: str = field(default="", repr=False)
-    """To be said before; empty for nothing."""
+    """The last that the caller is to hear before; empty for nothing."""
 
 
 def parting(name: str, arguments_json: str, destinations: Sequence[Destination], *, reachable: bool) -> Parting | str:

@@ -1,6 +1,6 @@
 """Which tools this ingress has asked to run, may run, runs, and has run. Pure: the shell asks, runs and reports.
 
-    asked ── RunTool ──▶ running ── ended ──▶ recorded
+    asked ── RunTool ──▶ running ── ended ──▶ ended ── recorded ──▶ settled
       │  └─ TakeToolResult ──▶ settled: somebody else ran it, or nobody may
       └─ nobody waits any more ──▶ given up: a RunTool for it is answered with NOT_RUN
 
@@ -68,7 +68,7 @@ class AskForTool:
 
 @dataclass(frozen=True, slots=True)
 class StartTool:
-    """Run it, and call `Claims.ended`."""
+    """Run it, call `Claims.ended`, and once that is recorded `Claims.recorded`."""
 
     ask: ToolAsk
 
@@ -101,6 +101,8 @@ class _Wanted:
     ask_ids: list[str] = field(default_factory=list)
     running_for: str = ""
     """The ask that led to the run; empty while there is none."""
+    end: ToolEnd | None = None
+    """What it came to, until that is recorded: nobody is told before."""
 
 
 def key_of(call_id: str, turn: int, name: str, arguments_json: str) -> str:
@@ -169,7 +171,7 @@ class Claims:
             del self._wanted[place]
 
     def runs(self, place: tuple[str, str]) -> bool:
-        """Whether it runs here at this moment."""
+        """Whether it runs here at this moment, or has come to an end that is not recorded yet."""
         wanted = self._wanted.get(place)
         return wanted is not None and bool(wanted.running_for)
 
@@ -182,20 +184,31 @@ class Claims:
         if wanted is None or (not wanted.running_for and ask_id not in wanted.ask_ids):
             # That ask was given up. Its NOT_RUN frees the claim unless a newer ask has it.
             return [RecordTool(call_id, key, ask_id, ToolEnd(ToolOutcome.NOT_RUN, ""))]
+        if wanted.end is not None:
+            return [RecordTool(call_id, key, wanted.running_for, wanted.end)]
         if wanted.running_for:
             return []
         wanted.running_for = ask_id
         return [StartTool(wanted.ask)]
 
     def ended(self, place: tuple[str, str], end: ToolEnd) -> list[Effect]:
-        """The run has come to its end."""
-        wanted = self._wanted.pop(place, None)
-        if wanted is None:
+        """The run has come to its end. Who asks from now on waits for the record too: see `recorded`."""
+        wanted = self._wanted.get(place)
+        if wanted is None or wanted.end is not None:
             return []
-        self._ended[place] = (wanted.running_for, end)
+        wanted.end = end
+        return [RecordTool(*place, wanted.running_for, end)]
+
+    def recorded(self, place: tuple[str, str]) -> list[Effect]:
+        """Session-svc has the end of the run, or was waited for long enough."""
+        wanted = self._wanted.get(place)
+        if wanted is None or wanted.end is None:
+            return []
+        del self._wanted[place]
+        self._ended[place] = (wanted.running_for, wanted.end)
         while len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
-        return [RecordTool(*place, wanted.running_for, end), SettleTool(place, end)]
+        return [SettleTool(place, wanted.end)]
 
     def taken(self, call_id: str, key: str, end: ToolEnd, ask_id: str = "") -> list[Effect]:
         """Obey TakeToolResult: somebody else ran it, or nobody may, who asks by ``ask_id``."""
